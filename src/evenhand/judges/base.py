@@ -1,0 +1,61 @@
+"""What a judge is: images in, verdicts out; a judge never sees the pipeline that made the images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from evenhand.concepts.concept import Concept
+from evenhand.records import Verdict
+
+INVALID = "invalid image"
+NOTHING_TO_JUDGE = "nothing to judge"
+UNCERTAIN = "uncertain"
+
+
+class Judge(Protocol):
+    """Says what it perceives in images. Classes are perceptions, never who someone is."""
+
+    @property
+    def name(self) -> str:
+        """A short name, such as "clip"."""
+        ...
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 over weights and settings; two judges with equal hashes give equal verdicts."""
+        ...
+
+    def card(self) -> Mapping[str, Any]:
+        """Name, hash, architecture and, where it is known, the confusion matrix."""
+        ...
+
+    def judge(self, images: Sequence[np.ndarray | None], concepts: Sequence[Concept]) -> list[list[Verdict]]:
+        """One list per image with one verdict per concept.
+
+        Args:
+            images: uint8, (height, width, 3); None stands for an image that is not one (NaN), which always
+                abstains with the reason "invalid image".
+            concepts: what to look for.
+        """
+        ...
+
+
+def verdict(
+    concept: Concept, judge: str, probabilities: Sequence[float], *, judgeable: bool, min_confidence: float
+) -> Verdict:
+    """The verdict for one image from class probabilities; abstains where nothing is there or nothing wins."""
+    shares = tuple(round(float(p), 6) for p in probabilities)
+    if not judgeable:
+        return Verdict(concept=concept.name, label=None, probabilities=shares, judge=judge, reason=NOTHING_TO_JUDGE)
+    best = max(range(len(shares)), key=shares.__getitem__)
+    if shares[best] < min_confidence:
+        return Verdict(concept=concept.name, label=None, probabilities=shares, judge=judge, reason=UNCERTAIN)
+    return Verdict(concept=concept.name, label=concept.class_names[best], probabilities=shares, judge=judge)
+
+
+def invalid(concept: Concept, judge: str) -> Verdict:
+    """The verdict on an image that is not one."""
+    return Verdict(concept=concept.name, label=None, judge=judge, reason=INVALID)

@@ -1,0 +1,68 @@
+"""From a judge's name to a judge."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizer
+
+from evenhand.errors import ModelError
+from evenhand.skewville.paths import JUDGE_DIRECTORIES
+from evenhand.skewville.shipped import load_clip, load_convnet
+
+from .base import Judge
+from .classifier import ClassifierJudge
+from .zero_shot import ZeroShotJudge
+
+DEFAULT_JUDGE = "openai/clip-vit-base-patch32"
+"""The judge for models that do not name their own (MIT licence)."""
+_REFUSED = ".bin and .pt weights are pickled and are refused; give a directory or Hub id with safetensors"
+
+
+def judge_names() -> dict[str, str]:
+    """The built-in judges with a word on each."""
+    return {
+        "clip": "Skewville's report judge: a small CLIP, zero-shot; makes the printed figures",
+        "convnet": "Skewville's fit judge: a small classifier; for fitting, filtering and stopping",
+        DEFAULT_JUDGE: "zero-shot CLIP from the Hub; the default for other models",
+    }
+
+
+def load_judge(name: str) -> Judge:
+    """A judge by name: `clip`, `convnet`, the Hub id of a CLIPModel, or a local directory that holds one.
+
+    Raises:
+        ModelError: the judge is unknown, cannot be reached or is not a CLIPModel.
+    """
+    if name == "convnet":
+        return ClassifierJudge(*load_convnet(JUDGE_DIRECTORIES["convnet"]))
+    if name in JUDGE_DIRECTORIES:
+        directory = JUDGE_DIRECTORIES[name]
+        return ZeroShotJudge(*load_clip(directory), name=name, facts=_facts(directory))
+    path = Path(name)
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise ModelError(f"judge {name}: the directory has no config.json; expected a CLIPModel saved by save_pretrained")
+        return _from_hub(name, local=True)
+    if path.suffix or name.count("/") != 1 or name.startswith((".", "/")):
+        raise ModelError(f"judge {name!r}: unknown; expected one of {', '.join(judge_names())}, a Hub id or a directory")
+    return _from_hub(name, local=False)
+
+
+def _from_hub(name: str, *, local: bool) -> ZeroShotJudge:
+    try:
+        model = CLIPModel.from_pretrained(name, local_files_only=local, use_safetensors=True, dtype="float32")
+        tokenizer = CLIPTokenizer.from_pretrained(name, local_files_only=local)
+        processor = CLIPImageProcessor.from_pretrained(name, local_files_only=local)
+    except (OSError, ValueError, RuntimeError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(f"judge {name}: no CLIPModel could be loaded ({first}); {_REFUSED}") from None
+    return ZeroShotJudge(model, tokenizer, processor, name=name, facts=_facts(Path(name)) if local else None)
+
+
+def _facts(directory: Path) -> dict[str, Any]:
+    """The confusion matrix that ships beside a judge, where there is one."""
+    file = directory / "confusion.json"
+    return {"confusion": json.loads(file.read_text("utf-8"))} if file.is_file() else {}

@@ -1,0 +1,135 @@
+"""`python -m evenhand.skewville`: train, render, make another world, enumerate its truth, and measure it."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from evenhand.errors import EvenhandError, InputError
+
+from .attributes import Attributes
+from .paths import MODEL_DIRECTORY
+from .plan import plans
+from .progress import Progress
+from .render import render
+from .sizes import Sizes
+from .uniform import uniform
+from .world import DEFAULT_WORLD, load_world
+from .world import World as Declared
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="The embedded world: its pictures and its recipe.")
+
+World = Annotated[Path, typer.Option("--world", help="TOML of the world.")]
+Out = Annotated[Path, typer.Option("--out", help="Folder to write to.")]
+Scale = Annotated[float, typer.Option(help="Factor on all training steps; 0.01 is a dry run.")]
+
+
+@app.command("render")
+def render_command(
+    n: Annotated[int, typer.Option("--n", help="Number of pictures.")],
+    out: Out,
+    seed: Annotated[int, typer.Option(help="Seed of attributes and pictures.")] = 0,
+    world: World = DEFAULT_WORLD,
+    even: Annotated[bool, typer.Option("--uniform", help="Uniform attributes instead of the world's skew.")] = False,
+) -> None:
+    """Write N pictures and labels.csv."""
+    if n <= 0:
+        raise InputError(f"--n is {n}; expected 1 or more")
+    if seed < 0:
+        raise InputError(f"--seed is {seed}; expected 0 or more")
+    rng = np.random.default_rng([seed, 7])
+    skewed = (plan.what for plan in plans(load_world(world), seed))
+    chosen: list[Attributes] = [uniform(rng) for _ in range(n)] if even else list(itertools.islice(skewed, n))
+    out.mkdir(parents=True, exist_ok=True)
+    rows = []
+    with Progress("render", n, quantity="pictures") as progress:
+        for i, what in enumerate(chosen):
+            name = f"{i:05d}.png"
+            render(what, seed * 1_000_003 + i).save(out / name)
+            rows.append({"file": name, **what.row()})
+            progress.advance()
+    temporary = out / "labels.csv.tmp"
+    with temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    temporary.replace(out / "labels.csv")
+
+
+@app.command()
+def train(
+    out: Out = Path("train"),
+    world: World = DEFAULT_WORLD,
+    scale: Scale = 1.0,
+    judges: Annotated[bool, typer.Option(help="Also train the two judges.")] = True,
+) -> None:
+    """Train every checkpoint from nothing; continues where it was interrupted."""
+    from .recipe import train_judges, train_world  # noqa: PLC0415 - importing torch takes seconds, rendering needs none
+
+    train_world(load_world(world), out, scale=scale)
+    if judges:
+        train_judges(out / "vae", out / "judges", scale=scale)
+
+
+@app.command()
+def new(out: Out, world: World, scale: Scale = 1.0) -> None:
+    """Render, train and calibrate another world, with the shipped autoencoder and judges."""
+    from .recipe import train_world  # noqa: PLC0415
+
+    declared = load_world(world)
+    train_world(declared, out, scale=scale, autoencoder=MODEL_DIRECTORY / "vae")
+    _calibrate(declared, out / "model", out, Sizes(images=40))
+
+
+@app.command()
+def truth(out: Annotated[Path, typer.Option("--out", help="CSV file to write.")], world: World = DEFAULT_WORLD) -> None:
+    """Enumerate P(attribute | prompt) of a world."""
+    from .truth import write_truth  # noqa: PLC0415
+
+    write_truth(load_world(world), out)
+
+
+@app.command()
+def measure(
+    out: Out,
+    model: Annotated[Path | None, typer.Option(help="Model directory; the shipped one by default.")] = None,
+    world: World = DEFAULT_WORLD,
+    images: Annotated[int, typer.Option(help="Images per cell.")] = 200,
+    guidance: Annotated[float | None, typer.Option(help="Guidance scale; the model's own by default.")] = None,
+    seed: Annotated[int, typer.Option(help="Run seed.")] = 1,
+) -> None:
+    """Measure a trained model cell by cell and print it beside the declared truth."""
+    sizes = Sizes(images=images, guidance=guidance, seed=seed)
+    _calibrate(load_world(world), model or MODEL_DIRECTORY, out, sizes)
+
+
+def _calibrate(world: Declared, model: Path, out: Path, sizes: Sizes) -> None:
+    from evenhand.judges.load import load_judge  # noqa: PLC0415
+
+    from .calibrate import calibrate  # noqa: PLC0415
+
+    found = calibrate(world, model, load_judge("clip"), out, sizes)
+    sys.stdout.write(json.dumps(found["calibration"], indent=1) + "\n")
+
+
+def main() -> None:
+    """Run the command line; a user's mistake ends with one line and exit status 2."""
+    try:
+        app()
+    except EvenhandError as error:
+        sys.stderr.write(f"skewville: {error}\n")
+        sys.exit(error.exit_status)
+    except KeyboardInterrupt:
+        sys.stderr.write("skewville: interrupted; the same command continues\n")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

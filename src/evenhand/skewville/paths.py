@@ -1,0 +1,9 @@
+"""Where the checkpoints of Skewville lie."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+CHECKPOINTS = Path(__file__).with_name("checkpoints")
+MODEL_DIRECTORY = CHECKPOINTS / "model"
+JUDGE_DIRECTORIES = {"clip": CHECKPOINTS / "clip", "convnet": CHECKPOINTS / "convnet"}

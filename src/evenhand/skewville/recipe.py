@@ -1,0 +1,85 @@
+"""From a world to its checkpoints: autoencoder, denoiser with text encoder, and the two judges."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+
+from evenhand.errors import InputError
+
+from .captions import spoken
+from .judge_data import judge_data
+from .train_denoiser import DenoiserTraining
+from .train_judges import train_clip, train_convnet
+from .train_vae import train_vae
+from .truth import write_truth
+from .world import World
+
+STEPS = {"vae": 2500, "denoiser": 12_000, "clip": 4000, "convnet": 1500}
+PICTURES = {"vae": 40_000, "denoiser": 72_000, "judges": 12_000}
+DEFAULT_STEPS, DEFAULT_GUIDANCE = 25, 2.0
+
+
+def train_world(world: World, out: Path, *, scale: float = 1.0, autoencoder: Path | None = None) -> None:
+    """Train every checkpoint of a world into `out`; finished stages are kept, an interrupted denoiser continues.
+
+    Args:
+        world: the declared world.
+        out: where `vae`, `denoiser` and `model` are written.
+        scale: factor on the steps and pictures of every stage; 1 is what ships, .01 is a dry run.
+        autoencoder: a trained autoencoder to use instead; it does not depend on a world's skew.
+    """
+    if not 0 < scale <= 10:
+        raise InputError(f"scale is {scale:g}; expected a number above 0 and up to 10")
+    steps = {name: max(10, round(value * scale)) for name, value in STEPS.items()}
+    pictures = {name: max(400, round(value * scale)) for name, value in PICTURES.items()}
+    out.mkdir(parents=True, exist_ok=True)
+    source = autoencoder or out / "vae"
+    if not (source / "config.json").exists():
+        train_vae(source, steps=steps["vae"], pictures=pictures["vae"], seed=world.seed)
+    vae = AutoencoderKL.from_pretrained(source, torch_dtype=torch.float32)
+    training = DenoiserTraining(world, vae, out / "denoiser", steps=steps["denoiser"], batch=32, seed=world.seed)
+    training.run(pictures["denoiser"])
+    ship_model(world, out / "denoiser" / "pipeline", out / "model")
+
+
+def train_judges(autoencoder: Path, out: Path, *, scale: float = 1.0, seed: int = 0) -> None:
+    """Train both judges on uniform pictures and their reconstructions into `out`/clip and `out`/convnet."""
+    vae = AutoencoderKL.from_pretrained(autoencoder, torch_dtype=torch.float32)
+    count = max(400, round(PICTURES["judges"] * scale))
+    train_clip(out / "clip", judge_data(vae, count, seed + 1), steps=max(10, round(STEPS["clip"] * scale)))
+    train_convnet(out / "convnet", judge_data(vae, count, seed + 2), steps=max(10, round(STEPS["convnet"] * scale)))
+
+
+def ship_model(world: World, pipeline: Path, out: Path) -> None:
+    """Copy a trained pipeline with its U-Net and VAE in half precision, and write its card and its truth."""
+    temporary = out.with_name(f"{out.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    shutil.copytree(pipeline, temporary)
+    # from_pretrained reads half-precision weights back as float32; the text encoder keeps the type it is stored in
+    for name, kind in (("unet", UNet2DConditionModel), ("vae", AutoencoderKL)):
+        kind.from_pretrained(pipeline / name, torch_dtype=torch.float16).save_pretrained(temporary / name)
+    card = {
+        "name": world.name,
+        "steps": DEFAULT_STEPS,
+        "guidance": DEFAULT_GUIDANCE,
+        "judge": "clip",
+        "fit_judge": "convnet",
+        "guidance_text": {"unsafe": "blood, weapon, fire"},
+        "knows": {
+            "occupations": [spoken(name) for name in world.occupations],
+            "contexts": [spoken(name) for name in world.unsafe],
+            "houses": ["a house", *world.grand],
+        },
+        "world": world.hash,
+        "licence": "Apache-2.0",
+    }
+    (temporary / "evenhand.json").write_text(json.dumps(card, indent=1) + "\n", "utf-8")
+    write_truth(world, temporary / "truth.csv")
+    shutil.rmtree(out, ignore_errors=True)
+    os.replace(temporary, out)

@@ -1,0 +1,52 @@
+"""A CLIPTokenizer of Skewville's own words, with real byte-pair merges."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Iterable
+
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from transformers import CLIPTokenizer
+
+from .captions import Captioner, load_grammar, spoken
+from .draw_house import STYLES
+from .draw_occupation import LOOKS
+from .draw_scene import SCENES
+
+MAX_LENGTH = 40
+"""Tokens of the longest caption with its two ends; longer prompts are cut, as by every CLIP text encoder."""
+_EXTRA = (
+    "a photo of the picture harmless blank noisy or and with without person house coast inland light medium dark skin "
+    "red paint kitchen knife candle blood weapon fire unsafe safe violence"
+)
+
+
+def words() -> list[str]:
+    """Every word that the captions, the judges' phrases and the renderer's names can hold, sorted."""
+    names = " ".join(spoken(name) for name in (*LOOKS, *SCENES, *STYLES))
+    return sorted(Captioner(load_grammar()).vocabulary() | set(names.split()) | set(_EXTRA.split()))
+
+
+def _learn_merges(corpus: Iterable[str]) -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """Byte-pair merges that make one token of every word of the corpus, by the `tokenizers` library."""
+    learner = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
+    learner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(
+        vocab_size=20_000, min_frequency=1, initial_alphabet=alphabet, end_of_word_suffix="</w>", show_progress=False
+    )
+    learner.train_from_iterator(corpus, trainer)
+    learned = json.loads(learner.to_str())["model"]
+    merges = [tuple(pair) if isinstance(pair, list) else tuple(pair.split(" ")) for pair in learned["merges"]]
+    tokens = [*alphabet, *(f"{letter}</w>" for letter in alphabet)]
+    tokens += [left + right for left, right in merges]
+    tokens += ["<|startoftext|>", "<|endoftext|>"]
+    return {token: i for i, token in enumerate(dict.fromkeys(tokens))}, merges
+
+
+@functools.cache
+def build_tokenizer() -> CLIPTokenizer:
+    """The tokenizer of Skewville's text encoder; every word of the grammar is one token, others fall to pieces."""
+    vocabulary, merges = _learn_merges(words())
+    return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=MAX_LENGTH)
