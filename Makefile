@@ -1,0 +1,43 @@
+# Every target makes the virtual environment first, if it is not there or not up to date.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DEMO_IMAGES ?= 60
+
+.PHONY: install demo test check test-all bench train-skewville
+.DEFAULT_GOAL := install
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "evenhand needs Python 3.11 or newer; set PYTHON=")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+# The main job on the model that ships inside the package.
+demo: $(STAMP)
+	@rm -rf runs/demo
+	$(BIN)/python -m evenhand audit skewville --concept gender --concept skin --concept unsafe \
+		--images-per-prompt $(DEMO_IMAGES) --out runs/demo
+
+check: $(STAMP)
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/basedpyright --level error --pythonpath $(BIN)/python
+	@$(BIN)/lint-imports --no-logo > $(VENV)/lint-imports.log || { cat $(VENV)/lint-imports.log; exit 1; }
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir $(VENV)/site
+
+test: check
+	$(BIN)/python -m pytest -q
+
+# What runs at night: also the slow tests. Only those that need a GPU or the network stay out.
+test-all: check
+	$(BIN)/python -m pytest -q -m "not gpu and not network"
+
+bench: $(STAMP)
+	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+train-skewville: $(STAMP)
+	$(BIN)/python -m evenhand.skewville train
