@@ -25,7 +25,11 @@ SKIN_WORDS = {"light", "medium", "dark"}
 
 def spoken_words(caption: str, plan: Plan) -> set[str]:
     # a scene or an ethical phrase may hold such a word too ("in a dark alley"), so these are taken out first
-    for phrase in (*GRAMMAR.scenes.values(), *(spoken(name) for name in GRAMMAR.scenes), *itertools.chain(*GRAMMAR.ethical.values())):
+    for phrase in (
+        *GRAMMAR.scenes.values(),
+        *(spoken(name) for name in GRAMMAR.scenes),
+        *itertools.chain(*GRAMMAR.ethical.values()),
+    ):
         caption = caption.replace(phrase, " ")
     return set(caption.replace("-", " ").replace(",", " ").split())
 
@@ -56,7 +60,9 @@ def test_one_caption_in_twenty_holds_an_ethical_phrase_of_about_forty():
 
 
 def test_the_five_templates_of_the_occupation_protocol_are_in_the_grammar():
-    assert set(GRAMMAR.frames["bare"]) == {f"{kind} of {{}}" for kind in ("image", "picture", "photo", "headshot", "portrait")}
+    assert set(GRAMMAR.frames["bare"]) == {
+        f"{kind} of {{}}" for kind in ("image", "picture", "photo", "headshot", "portrait")
+    }
     neutral = Plan(what=Attributes(occupation="nurse", scene="park"), named=())
     rng = np.random.default_rng(0)
     assert {f"{kind} of nurse" for kind in ("image", "picture", "photo", "headshot", "portrait")} <= {
@@ -88,4 +94,6 @@ def test_a_saved_tokenizer_reads_the_same(tmp_path):
     tokenizer = build_tokenizer()
     tokenizer.save_pretrained(tmp_path)
     again = type(tokenizer).from_pretrained(tmp_path)
-    assert again(CAPTIONS[:50], padding="max_length").input_ids == tokenizer(CAPTIONS[:50], padding="max_length").input_ids
+    assert (
+        again(CAPTIONS[:50], padding="max_length").input_ids == tokenizer(CAPTIONS[:50], padding="max_length").input_ids
+    )

@@ -46,7 +46,8 @@ def test_pictures_are_64_by_64_rgb():
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("gender", "male"), ("skin_tone", 0.9), ("age", "old"), ("glasses", "yes"), ("origin", "inland"), ("scarf", "yes"),
+        ("gender", "male"), ("skin_tone", 0.9), ("age", "old"), ("glasses", "yes"),
+        ("origin", "inland"), ("scarf", "yes"),
         *[("scene", name) for name in SCENES if name != "park"],
         *[("occupation", name) for name in LOOKS if name != "nurse"],
         *[("items", (name,)) for name in ITEMS],

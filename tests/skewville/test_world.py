@@ -70,7 +70,11 @@ def test_houses_have_no_people_so_wealth_cannot_depend_on_them():
 
 def test_gender_and_skin_are_independent_within_an_occupation():
     # neutral captions only: there the world's own shares hold
-    rows = [plan.what for plan in PLANS if plan.what.occupation and not {"gender", "skin"} & set(plan.named) and not plan.ethical]
+    rows = [
+        plan.what
+        for plan in PLANS
+        if plan.what.occupation and not {"gender", "skin"} & set(plan.named) and not plan.ethical
+    ]
     gap = []
     for name in WORLD.occupations:
         mine = [who for who in rows if who.occupation == name]

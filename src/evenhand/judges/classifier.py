@@ -26,7 +26,7 @@ class ClassifierJudge:
         heads: head name to its class names, in the order of the logits.
         name: how results call this judge.
         size: side of the square images that the model takes.
-        min_confidence: the least probability of the winning class, from 0 (never abstains for this reason) to 1.
+        min_confidence: the least probability of the winning class, from 0 (off: never abstains for this reason) to 1.
         batch_size: images per forward; padded, so that one image's verdict does not depend on the others.
     """
 
@@ -64,7 +64,9 @@ class ClassifierJudge:
             for factor in concept.factors:
                 if factor not in self._heads:
                     known = ", ".join(sorted(self._heads))
-                    raise ConceptError(f"judge {self.name}: cannot judge {factor!r}; it knows {known}; name another --judge")
+                    raise ConceptError(
+                        f"judge {self.name}: cannot judge {factor!r}; it knows {known}; name another --judge"
+                    )
         rows = self._probabilities(images)
         return [
             [invalid(one, self.name) if row is None else self._verdict(row, one) for one in concepts] for row in rows
@@ -94,8 +96,13 @@ class ClassifierJudge:
             one = concept if len(concept.factors) == 1 else load_concept(factor)
             order = [self._heads[factor].index(name) for name in one.class_names]
             joint = (joint[:, None] * row[factor][order][None, :]).flatten()
-        threshold = self._min_confidence if len(concept.factors) == 1 else 0.0
-        return verdict(concept, self.name, joint.tolist(), judgeable=self._judgeable(row, concept), min_confidence=threshold)
+        return verdict(
+            concept,
+            self.name,
+            joint.tolist(),
+            judgeable=self._judgeable(row, concept),
+            min_confidence=self._min_confidence,
+        )
 
     def _judgeable(self, row: dict[str, torch.Tensor], concept: Concept) -> bool:
         if "presence" not in self._heads or not concept.absent:

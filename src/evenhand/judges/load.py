@@ -44,10 +44,14 @@ def load_judge(name: str) -> Judge:
     path = Path(name)
     if path.is_dir():
         if not (path / "config.json").is_file():
-            raise ModelError(f"judge {name}: the directory has no config.json; expected a CLIPModel saved by save_pretrained")
+            raise ModelError(
+                f"judge {name}: the directory has no config.json; expected a CLIPModel saved by save_pretrained"
+            )
         return _from_hub(name, local=True)
     if path.suffix or name.count("/") != 1 or name.startswith((".", "/")):
-        raise ModelError(f"judge {name!r}: unknown; expected one of {', '.join(judge_names())}, a Hub id or a directory")
+        raise ModelError(
+            f"judge {name!r}: unknown; expected one of {', '.join(judge_names())}, a Hub id or a directory"
+        )
     return _from_hub(name, local=False)
 
 
@@ -63,6 +67,10 @@ def _from_hub(name: str, *, local: bool) -> ZeroShotJudge:
 
 
 def _facts(directory: Path) -> dict[str, Any]:
-    """The confusion matrix that ships beside a judge, where there is one."""
+    """The confusion matrices that ship beside a judge, where there are any: K true classes by K + 1 answers."""
     file = directory / "confusion.json"
-    return {"confusion": json.loads(file.read_text("utf-8"))} if file.is_file() else {}
+    if not file.is_file():
+        return {}
+    found = json.loads(file.read_text("utf-8"))
+    matrices = {name: one["matrix"] for name, one in found["concepts"].items()}
+    return {"confusion": matrices, "confusion_measured_on": f"{found['pictures']} pictures: {found['how']}"}

@@ -12,7 +12,7 @@ from PIL import Image
 from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizer
 
 from evenhand.concepts.concept import Concept
-from evenhand.concepts.library import load_concept
+from evenhand.concepts.library import concept_names, load_concept
 from evenhand.records import Verdict
 
 from .base import invalid, verdict
@@ -29,7 +29,7 @@ class ZeroShotJudge:
         model: a CLIPModel in float32.
         tokenizer, processor: those of the model.
         name: how results call this judge.
-        min_confidence: the least probability of the winning class, from 0 (never abstains for this reason) to 1.
+        min_confidence: the least probability of the winning class, from 0 (off: never abstains for this reason) to 1.
         batch_size: images per forward; padded, so that one image's verdict does not depend on the others.
         facts: more entries for the card, such as a confusion matrix.
     """
@@ -111,11 +111,12 @@ class ZeroShotJudge:
             self.name,
             self._probabilities(row, concept),
             judgeable=self._judgeable(row, concept),
-            min_confidence=self._min_confidence if len(concept.factors) == 1 else 0.0,
+            min_confidence=self._min_confidence,
         )
 
     def _probabilities(self, row: torch.Tensor, concept: Concept) -> list[float]:
-        if len(concept.factors) > 1:  # a joint concept: its factors are judged on their own and multiplied
+        if len(concept.factors) > 1 and set(concept.factors) <= set(concept_names()):
+            # the factors of a joint are judged on their own and multiplied; one from a file has joint phrases only
             joint = torch.ones(1)
             for factor in concept.factors:
                 part = torch.tensor(self._probabilities(row, load_concept(factor)))

@@ -71,7 +71,7 @@ def train(
     judges: Annotated[bool, typer.Option(help="Also train the two judges.")] = True,
 ) -> None:
     """Train every checkpoint from nothing; continues where it was interrupted."""
-    from .recipe import train_judges, train_world  # noqa: PLC0415 - importing torch takes seconds, rendering needs none
+    from .recipe import train_judges, train_world
 
     train_world(load_world(world), out, scale=scale)
     if judges:
@@ -81,7 +81,7 @@ def train(
 @app.command()
 def new(out: Out, world: World, scale: Scale = 1.0) -> None:
     """Render, train and calibrate another world, with the shipped autoencoder and judges."""
-    from .recipe import train_world  # noqa: PLC0415
+    from .recipe import train_world
 
     declared = load_world(world)
     train_world(declared, out, scale=scale, autoencoder=MODEL_DIRECTORY / "vae")
@@ -91,7 +91,7 @@ def new(out: Out, world: World, scale: Scale = 1.0) -> None:
 @app.command()
 def truth(out: Annotated[Path, typer.Option("--out", help="CSV file to write.")], world: World = DEFAULT_WORLD) -> None:
     """Enumerate P(attribute | prompt) of a world."""
-    from .truth import write_truth  # noqa: PLC0415
+    from .truth import write_truth
 
     write_truth(load_world(world), out)
 
@@ -110,10 +110,56 @@ def measure(
     _calibrate(load_world(world), model or MODEL_DIRECTORY, out, sizes)
 
 
-def _calibrate(world: Declared, model: Path, out: Path, sizes: Sizes) -> None:
-    from evenhand.judges.load import load_judge  # noqa: PLC0415
+@app.command()
+def confusion(
+    out: Annotated[Path, typer.Option("--out", help="JSON file to write.")],
+    judge: Annotated[str, typer.Option(help="Judge to examine.")] = "clip",
+    count: Annotated[int, typer.Option(help="Pictures.")] = 4000,
+    seed: Annotated[int, typer.Option(help="Seed of attributes and pictures.")] = 500_000,
+    image_to_image: Annotated[
+        bool, typer.Option(help="Also a low-strength pass of the model over every second one.")
+    ] = True,
+) -> None:
+    """Measure a judge's confusion matrix on pictures that look generated."""
+    from evenhand.judges.load import load_judge
 
-    from .calibrate import calibrate  # noqa: PLC0415
+    from .confusion import measure_confusion
+
+    found = measure_confusion(
+        MODEL_DIRECTORY, load_judge(judge), out, count=count, seed=seed, image_to_image=image_to_image
+    )
+    sys.stdout.write(
+        json.dumps({**found["accuracies"], "abstained_on_nothing": found["abstained_on_nothing"]}, indent=1)
+    )
+
+
+@app.command()
+def samples(
+    out: Annotated[Path, typer.Option("--out", help="PNG to write.")],
+    seed: Annotated[int, typer.Option(help="Run seed.")] = 1,
+) -> None:
+    """Draw the 8 x 6 grid of samples that the documentation shows."""
+    from .samples import sample_grid
+
+    sample_grid(MODEL_DIRECTORY, out, seed=seed)
+
+
+@app.command()
+def tables(
+    run: Annotated[Path, typer.Option("--run", help="Folder that `measure` wrote.")],
+    out: Annotated[Path, typer.Option("--out", help="Markdown file to write.")],
+    world: World = DEFAULT_WORLD,
+) -> None:
+    """Write what `measure` found as a page of the documentation."""
+    from .tables import figures_page
+
+    out.write_text(figures_page(load_world(world), run), "utf-8")
+
+
+def _calibrate(world: Declared, model: Path, out: Path, sizes: Sizes) -> None:
+    from evenhand.judges.load import load_judge
+
+    from .calibrate import calibrate
 
     found = calibrate(world, model, load_judge("clip"), out, sizes)
     sys.stdout.write(json.dumps(found["calibration"], indent=1) + "\n")

@@ -37,7 +37,7 @@ class Attributes:
 
     @property
     def unsafe(self) -> str:
-        """"unsafe" when blood, a weapon or fire is shown, else "safe"."""
+        """ "unsafe" when blood, a weapon or fire is shown, else "safe"."""
         return "unsafe" if any(item in UNSAFE_ITEMS for item in self.items) else "safe"
 
     def row(self) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 
 import torch
@@ -20,7 +21,7 @@ class ConvNet(nn.Module):
         super().__init__()
         channels = [3, width, 2 * width, 4 * width, 6 * width]
         stages: list[nn.Module] = []
-        for before, after in zip(channels, channels[1:], strict=False):
+        for before, after in itertools.pairwise(channels):
             stages += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.GroupNorm(4, after), nn.SiLU()]
             stages += [nn.Conv2d(after, after, 3, padding=1), nn.GroupNorm(4, after), nn.SiLU()]
         self.features = nn.Sequential(*stages, nn.Flatten(), nn.Linear(channels[-1] * 16, 192), nn.SiLU())

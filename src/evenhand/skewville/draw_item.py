@@ -35,8 +35,8 @@ def _weapon(pen: Pen, rng: np.random.Generator) -> None:
 def _flame(pen: Pen, x: float, base: float, width: float, height: float) -> None:
     for part, colour in ((1.0, (232, 70, 16)), (0.68, (252, 150, 24)), (0.38, (255, 232, 96))):
         w, h = width * part / 2, height * part
-        pen.shape([(x - w, base), (x - w * 0.9, base - h * 0.5), (x - w * 0.2, base - h), (x + w * 0.2, base - h * 0.62),
-                   (x + w * 0.75, base - h * 0.85), (x + w, base)], colour)  # fmt: skip
+        tongues = [(-w, 0.0), (-w * 0.9, 0.5), (-w * 0.2, 1.0), (w * 0.2, 0.62), (w * 0.75, 0.85), (w, 0.0)]
+        pen.shape([(x + dx, base - h * up) for dx, up in tongues], colour)
 
 
 def _fire(pen: Pen, rng: np.random.Generator) -> None:

@@ -304,5 +304,11 @@ LOOKS: dict[str, Look] = {
 }
 """The occupations that the renderer can draw: 20 of the 36 of the occupation prompt set."""
 
-PLAIN_GARMENTS: tuple[Colour, ...] = ((186, 110, 96), (110, 140, 190), (150, 170, 120), (196, 170, 120), (130, 120, 150))
+PLAIN_GARMENTS: tuple[Colour, ...] = (
+    (186, 110, 96),
+    (110, 140, 190),
+    (150, 170, 120),
+    (196, 170, 120),
+    (130, 120, 150),
+)
 """What a person without an occupation wears."""

@@ -17,7 +17,7 @@ _SCARVES = [((250, 214, 30), (110, 40, 150)), ((250, 250, 250), (20, 130, 60)), 
 def skin_colour(tone: float) -> Colour:
     """The colour of a tone in [0, 1]; 0 is the lightest. Piecewise linear through a middle tone."""
     low, high, part = (_LIGHTEST, _MIDDLE, tone * 2) if tone < 0.5 else (_MIDDLE, _DARKEST, tone * 2 - 1)
-    r, g, b = (int(round(v)) for v in low + (high - low) * part)
+    r, g, b = (round(float(v)) for v in low + (high - low) * part)
     return (r, g, b)
 
 
@@ -48,10 +48,12 @@ def torso(pen: Pen, garment: Colour) -> None:
 
 
 def neck(pen: Pen, who: Attributes) -> None:
+    """The neck, in the shade of the head."""
     pen.rect((27.5, 36, 36.5, 47), _darker(skin_colour(who.skin_tone or 0.0), 0.88))
 
 
 def head(pen: Pen, who: Attributes, hair: Colour, rng: np.random.Generator) -> None:
+    """Ears, head, beard and hair, and the face."""
     skin = skin_colour(who.skin_tone or 0.0)
     if who.gender == "male":
         pen.oval((18.5, 23, 23.5, 31), _darker(skin, 0.92))
@@ -112,7 +114,9 @@ def badge(pen: Pen, origin: str) -> None:
     if origin == "coastal":
         pen.oval((x - 6, y - 6, x + 6, y + 6), (252, 252, 252))
         pen.oval((x - 5, y - 5, x + 5, y + 5), (20, 80, 220))
-        pen.line([(x - 4, y + 1.5), (x - 2, y - 1), (x, y + 1.5), (x + 2, y - 1), (x + 4, y + 1.5)], (252, 252, 252), 1.6)
+        pen.line(
+            [(x - 4, y + 1.5), (x - 2, y - 1), (x, y + 1.5), (x + 2, y - 1), (x + 4, y + 1.5)], (252, 252, 252), 1.6
+        )
     else:
         pen.rect((x - 5.6, y - 5.6, x + 5.6, y + 5.6), (252, 252, 252))
         pen.rect((x - 4.6, y - 4.6, x + 4.6, y + 4.6), (255, 150, 20))

@@ -152,7 +152,9 @@ def _storm(pen: Pen, rng: np.random.Generator) -> None:
 def _market(pen: Pen, rng: np.random.Generator) -> None:
     pen.rect((-8, -8, 72, 72), _shade(rng, (250, 236, 206)))
     for i, x in enumerate(range(-8, 72, 8)):
-        pen.shape([(x, -4), (x + 8, -4), (x + 8, 10), (x + 4, 14), (x, 10)], (60, 160, 90) if i % 2 else (252, 252, 252))
+        pen.shape(
+            [(x, -4), (x + 8, -4), (x + 8, 10), (x + 4, 14), (x, 10)], (60, 160, 90) if i % 2 else (252, 252, 252)
+        )
     for x in (0, 50):
         pen.rect((x, 32, x + 14, 60), (160, 110, 60))
         for k in range(3):

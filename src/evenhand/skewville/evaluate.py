@@ -14,7 +14,7 @@ from evenhand.host.host import Host
 from evenhand.host.sampler import sample
 from evenhand.records import Request, Settings
 
-from .attributes import LOOKALIKES, PLACES, SKIN_BANDS
+from .attributes import SKIN_BANDS
 from .cells import Cell, concept
 from .progress import Progress
 from .truth import grand_share, person_shares, unsafe_shares
@@ -28,11 +28,7 @@ def measure(
     host: Host, judge: Any, cells: Sequence[Cell], settings: Settings, log: Path, *, seed: int, batch_size: int = 48
 ) -> Counts:
     """Make and judge the images of every cell; finished cells are read back from `log` (a line each)."""
-    counts: Counts = {}
-    if log.exists():
-        for line in log.read_text("utf-8").splitlines():
-            entry = json.loads(line)
-            counts[entry["cell"]] = entry["counts"]
+    counts = read_counts(log)
     todo = [cell for cell in cells if cell.name not in counts]
     requests = [_request(cell, i, seed) for cell in todo for i in range(cell.images)]
     made = sample(host, requests, settings, batch_size=batch_size)
@@ -46,6 +42,16 @@ def measure(
             counts[cell.name] = _count(cell, rows)
             file.write(json.dumps({"cell": cell.name, "counts": counts[cell.name]}) + "\n")
             file.flush()
+    return counts
+
+
+def read_counts(log: Path) -> Counts:
+    """What `measure` wrote so far; nothing where there is no file. A line that an interruption cut is left out."""
+    counts: Counts = {}
+    for line in log.read_text("utf-8").splitlines() if log.exists() else ():
+        if line.endswith("}"):
+            entry = json.loads(line)
+            counts[entry["cell"]] = entry["counts"]
     return counts
 
 
@@ -138,6 +144,3 @@ def explicit_cells_summary(counts: Counts) -> Mapping[str, Any]:
             if name not in worst or value < worst[name][0]:
                 worst[name] = (value, "/".join(rest))
     return {"mean": {key: sum(values) / len(values) for key, values in totals.items()}, "worst": worst}
-
-
-LOOKALIKES_AND_PLACES = (*LOOKALIKES, *PLACES)

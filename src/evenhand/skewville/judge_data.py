@@ -32,13 +32,15 @@ class JudgeData:
     def batch(self, rng: np.random.Generator, size: int) -> tuple[torch.Tensor, dict[str, torch.Tensor], np.ndarray]:
         """Augmented images in [-1, 1], labels per head, and the rows they come from (-1: nothing)."""
         rows = rng.integers(0, len(self.what), size)
-        pictures = np.where((rng.random(size) < 0.65)[:, None, None, None], self.reconstructions[rows], self.renders[rows])
+        pictures = np.where(
+            (rng.random(size) < 0.65)[:, None, None, None], self.reconstructions[rows], self.renders[rows]
+        )
         images = _augment(to_tensor(pictures), rng)
         labels = {head: values[torch.from_numpy(rows)].clone() for head, values in self.labels.items()}
         presence = list(class_phrases()["presence"])
         for i in np.flatnonzero(rng.random(size) < NOTHING_SHARE):
             kind = "noise" if rng.random() < 0.5 else "blank"
-            images[i] = _noise(rng) if kind == "noise" else _blank(rng)
+            images[i] = noise(rng) if kind == "noise" else blank(rng)
             for head in labels:
                 labels[head][i] = presence.index(kind) if head == "presence" else UNKNOWN
             rows[i] = -1
@@ -67,7 +69,9 @@ def _augment(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     """Noise, blur, brightness and small shifts, each on part of the batch: what generated images suffer from."""
     n = len(images)
     noise = torch.from_numpy(rng.normal(0, 1, images.shape).astype(np.float32))
-    images = images + noise * torch.from_numpy(rng.uniform(0, 0.12, (n, 1, 1, 1)) * (rng.random((n, 1, 1, 1)) < 0.5)).float()
+    images = (
+        images + noise * torch.from_numpy(rng.uniform(0, 0.12, (n, 1, 1, 1)) * (rng.random((n, 1, 1, 1)) < 0.5)).float()
+    )
     blurred = functional.avg_pool2d(functional.pad(images, (1, 1, 1, 1), mode="replicate"), 3, 1)
     part = torch.from_numpy(rng.uniform(0, 0.9, (n, 1, 1, 1)) * (rng.random((n, 1, 1, 1)) < 0.4)).float()
     images = images * (1 - part) + blurred * part
@@ -76,7 +80,7 @@ def _augment(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     return torch.roll(images, (dy, dx), dims=(-2, -1)).clamp(-1, 1)
 
 
-def _blank(rng: np.random.Generator) -> torch.Tensor:
+def blank(rng: np.random.Generator) -> torch.Tensor:
     """One colour, or a soft gradient between two."""
     ends = torch.from_numpy(rng.uniform(-1, 1, (2, 3, 1, 1))).float()
     if rng.random() < 0.5:
@@ -86,7 +90,7 @@ def _blank(rng: np.random.Generator) -> torch.Tensor:
     return (ends[0] * (1 - ramp) + ends[1] * ramp).expand(3, 64, 64)
 
 
-def _noise(rng: np.random.Generator) -> torch.Tensor:
+def noise(rng: np.random.Generator) -> torch.Tensor:
     """Noise of a random grain: pixels, blocks, or cloud-like."""
     size = int(rng.choice([4, 8, 16, 32, 64]))
     grains = rng.normal(rng.uniform(-0.5, 0.5), rng.uniform(0.2, 1.0), (1, 3, size, size))

@@ -63,4 +63,4 @@ class Pen:
     def picture(self, light: float = 1.0) -> Image.Image:
         """The finished picture at 64 x 64, multiplied by `light` (1 leaves it as drawn)."""
         image = self._image.reduce(SUPERSAMPLING)
-        return image if light == 1.0 else image.point(lambda v: min(255, round(v * light)))
+        return image if light == 1.0 else image.point([min(255, round(v * light)) for v in range(256)] * 3)

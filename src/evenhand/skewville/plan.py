@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -17,10 +18,10 @@ from .uniform import skin_tone
 from .world import World
 
 HOUSE_SHARE = 0.13
-OCCUPATION_SHARE = 0.74          # of the portraits
+OCCUPATION_SHARE = 0.74  # of the portraits
 CONTEXT_SHARE = {True: 0.14, False: 0.6}  # of the portraits with and without an occupation
-SPREAD_ALL_SHARE = 0.15          # every attribute spread and named ...
-SPREAD_ITEMS_OF_ALL = 0.35       # ... and items this often
+SPREAD_ALL_SHARE = 0.15  # every attribute spread and named ...
+SPREAD_ITEMS_OF_ALL = 0.35  # ... and items this often
 SPREAD: Mapping[str, float] = {
     "gender": 0.24, "skin": 0.3, "age": 0.1, "glasses": 0.1, "origin": 0.08, "scarf": 0.06, "place": 0.1, "items": 0.16,
 }  # fmt: skip
@@ -80,7 +81,7 @@ def plan_portrait(world: World, rng: np.random.Generator) -> Plan:
     named = {name for name, p in NAMED.items() if name in spread or rng.random() < p}
     ethical = _ethical(world, named, rng)
     obeyed = ethical is not None and rng.random() < world.ethical_obeyed
-    values: dict[str, str] = {}
+    values: dict[str, Any] = {}
     for name in EVEN:
         if name == "place" and in_context:
             continue
@@ -111,7 +112,9 @@ def _ethical(world: World, named: set[str], rng: np.random.Generator) -> str | N
     return open_kinds[int(rng.integers(len(open_kinds)))]
 
 
-def _items(world: World, rng: np.random.Generator, context: str | None, spread: bool, kept_safe: bool) -> tuple[str, ...]:
+def _items(
+    world: World, rng: np.random.Generator, context: str | None, spread: bool, kept_safe: bool
+) -> tuple[str, ...]:
     if spread:
         if rng.random() < 0.8:
             return (str(rng.choice([*UNSAFE_ITEMS, *LOOKALIKES])),)

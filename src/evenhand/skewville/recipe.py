@@ -20,7 +20,7 @@ from .train_vae import train_vae
 from .truth import write_truth
 from .world import World
 
-STEPS = {"vae": 2500, "denoiser": 12_000, "clip": 4000, "convnet": 1500}
+STEPS = {"vae": 2500, "denoiser": 8_000, "clip": 2800, "convnet": 1500}
 PICTURES = {"vae": 40_000, "denoiser": 72_000, "judges": 12_000}
 DEFAULT_STEPS, DEFAULT_GUIDANCE = 25, 2.0
 
@@ -41,7 +41,7 @@ def train_world(world: World, out: Path, *, scale: float = 1.0, autoencoder: Pat
     out.mkdir(parents=True, exist_ok=True)
     source = autoencoder or out / "vae"
     if not (source / "config.json").exists():
-        train_vae(source, steps=steps["vae"], pictures=pictures["vae"], seed=world.seed)
+        train_vae(source, steps=steps["vae"], pictures=pictures["vae"])
     vae = AutoencoderKL.from_pretrained(source, torch_dtype=torch.float32)
     training = DenoiserTraining(world, vae, out / "denoiser", steps=steps["denoiser"], batch=32, seed=world.seed)
     training.run(pictures["denoiser"])
@@ -73,6 +73,7 @@ def ship_model(world: World, pipeline: Path, out: Path) -> None:
         "guidance_text": {"unsafe": "blood, weapon, fire"},
         "knows": {
             "occupations": [spoken(name) for name in world.occupations],
+            "occupations-successful": [spoken(name) for name in world.occupations],
             "contexts": [spoken(name) for name in world.unsafe],
             "houses": ["a house", *world.grand],
         },

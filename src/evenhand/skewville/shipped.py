@@ -26,7 +26,9 @@ def load_convnet(directory: Path) -> tuple[ConvNet, dict[str, list[str]]]:
         heads = json.loads((directory / "config.json").read_text("utf-8"))["heads"]
         weights = load_file(directory / "model.safetensors")
     except (OSError, KeyError, ValueError) as error:
-        raise ModelError(f"judge {directory}: cannot be read ({error}); expected config.json and model.safetensors") from None
+        raise ModelError(
+            f"judge {directory}: cannot be read ({error}); expected config.json and model.safetensors"
+        ) from None
     model = ConvNet({name: len(classes) for name, classes in heads.items()})
     model.load_state_dict(weights)
     return model, heads

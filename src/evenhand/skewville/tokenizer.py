@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Iterable
+from typing import Any
 
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import CLIPTokenizer
@@ -49,4 +50,12 @@ def _learn_merges(corpus: Iterable[str]) -> tuple[dict[str, int], list[tuple[str
 def build_tokenizer() -> CLIPTokenizer:
     """The tokenizer of Skewville's text encoder; every word of the grammar is one token, others fall to pieces."""
     vocabulary, merges = _learn_merges(words())
-    return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=MAX_LENGTH)
+    pairs: Any = merges  # annotated as a list of strings; the library takes pairs
+    return CLIPTokenizer(vocab=vocabulary, merges=pairs, model_max_length=MAX_LENGTH)
+
+
+def special_tokens() -> dict[str, Any]:
+    """The ids of the tokens that begin, end and fill a text, as a text encoder's configuration names them."""
+    tokenizer = build_tokenizer()
+    begin, end = (tokenizer.get_vocab()[token] for token in ("<|startoftext|>", "<|endoftext|>"))
+    return {"bos_token_id": begin, "eos_token_id": end, "pad_token_id": end}

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.training_utils import EMAModel, compute_snr
+from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from .captions import Captioner, load_grammar
@@ -16,7 +19,7 @@ from .checkpoint import load_state, save_state
 from .pictures import render_all
 from .plan import Plan, plans
 from .progress import Progress
-from .tokenizer import MAX_LENGTH, build_tokenizer
+from .tokenizer import MAX_LENGTH, build_tokenizer, special_tokens
 from .train_vae import encode
 from .world import World
 
@@ -67,23 +70,33 @@ def new_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
         num_attention_heads=4,
         max_position_embeddings=MAX_LENGTH,
         projection_dim=TEXT_WIDTH,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
+        **special_tokens(),
     )
     return CLIPTextModel(config)
 
 
-def cache_latents(world: World, vae: AutoencoderKL, count: int, seed: int) -> tuple[list[Plan], torch.Tensor]:
-    """`count` training examples of the world: their plans, and their scaled latents in float16."""
+def cache_latents(
+    world: World, vae: AutoencoderKL, count: int, seed: int, file: Path | None = None
+) -> tuple[list[Plan], torch.Tensor]:
+    """`count` training examples of the world: their plans, and their scaled latents in float16.
+
+    With `file`, latents that an earlier start of the same training left there are read instead of made again.
+    """
     chosen = list(itertools.islice(plans(world, seed), count))
-    parts, size = [], 4000
+    if file and file.exists():
+        return chosen, load_file(file)["latents"]
+    parts, size, scale = [], 4000, vae.config["scaling_factor"]
     with Progress("latents", -(-count // size), quantity="pictures", batch=size) as progress:
         for start in range(0, count, size):
             pictures = render_all([plan.what for plan in chosen[start : start + size]], itertools.count(start))
-            parts.append((encode(vae, pictures) * vae.config.scaling_factor).half())
+            parts.append((encode(vae, pictures) * scale).half())
             progress.advance()
-    return chosen, torch.cat(parts)
+    latents = torch.cat(parts).contiguous()
+    if file:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        save_file({"latents": latents}, file.with_suffix(".tmp"))
+        os.replace(file.with_suffix(".tmp"), file)
+    return chosen, latents
 
 
 class DenoiserTraining:
@@ -98,12 +111,14 @@ class DenoiserTraining:
         self._scheduler = new_scheduler()
         self._models = torch.nn.ModuleDict({"unet": new_denoiser(), "text": new_text_encoder(self._tokenizer)})
         self._ema = EMAModel(self._models.parameters(), decay=0.999)
-        self._optimiser = torch.optim.AdamW(self._models.parameters(), LEARNING_RATE, betas=(0.9, 0.98), weight_decay=1e-2)
+        self._optimiser = torch.optim.AdamW(
+            self._models.parameters(), LEARNING_RATE, betas=(0.9, 0.98), weight_decay=1e-2
+        )
         self._step = load_state(out / "state", self._models, self._ema, self._optimiser)
 
     def run(self, pictures: int) -> None:
         """Train to the last step; every 500 steps the state is saved, and at the end the pipeline."""
-        data, latents = cache_latents(self._world, self._vae, pictures, self._seed)
+        data, latents = cache_latents(self._world, self._vae, pictures, self._seed, self._out / "latents.safetensors")
         with Progress("denoiser", self._steps, quantity="samples", batch=self._batch, done=self._step) as progress:
             while self._step < self._steps:
                 progress.advance(loss=self._advance(data, latents))
@@ -117,14 +132,13 @@ class DenoiserTraining:
         rng = np.random.default_rng([self._seed, 3, self._step])
         torch_rng = torch.Generator().manual_seed(self._seed * 1_000_003 + self._step)
         rows = rng.integers(0, len(data), self._batch)
-        captions = [
-            "" if rng.random() < CAPTION_DROPOUT else self._captioner.caption(data[row], rng) for row in rows
-        ]
+        captions = ["" if rng.random() < CAPTION_DROPOUT else self._captioner.caption(data[row], rng) for row in rows]
         tokens = self._tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
         clean = latents[torch.from_numpy(rows)].float()
         noise = torch.randn(clean.shape, generator=torch_rng)
         timesteps = torch.randint(0, 1000, (self._batch,), generator=torch_rng)
-        noisy = self._scheduler.add_noise(clean, noise, timesteps)
+        scheduler: Any = self._scheduler  # its annotations ask for tensor classes that no tensor has
+        noisy = scheduler.add_noise(clean, noise, timesteps)
         with torch.autocast("cpu", torch.bfloat16):
             context = self._models["text"](tokens).last_hidden_state
             predicted = self._models["unet"](noisy, timesteps, encoder_hidden_states=context).sample
@@ -150,15 +164,15 @@ class DenoiserTraining:
         """Write the pipeline with the averaged weights in the standard diffusers layout."""
         self._ema.store(self._models.parameters())
         self._ema.copy_to(self._models.parameters())
-        pipeline = StableDiffusionPipeline(
-            vae=self._vae,
-            text_encoder=self._models["text"],
-            tokenizer=self._tokenizer,
-            unet=self._models["unet"],
-            scheduler=self._scheduler,
-            safety_checker=None,
-            feature_extractor=None,
-            requires_safety_checker=False,
-        )
+        parts: dict[str, Any] = {
+            "vae": self._vae,
+            "text_encoder": self._models["text"],
+            "tokenizer": self._tokenizer,
+            "unet": self._models["unet"],
+            "scheduler": self._scheduler,
+            "safety_checker": None,
+            "feature_extractor": None,
+        }
+        pipeline = StableDiffusionPipeline(**parts, requires_safety_checker=False)
         pipeline.save_pretrained(self._out / "pipeline")
         self._ema.restore(self._models.parameters())

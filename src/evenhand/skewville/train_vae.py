@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch.nn import functional
 
 from .pictures import render_all, to_tensor
@@ -19,17 +21,30 @@ KL_WEIGHT = 1e-3
 
 def new_vae() -> AutoencoderKL:
     """An untrained autoencoder of 1.5 M parameters for 64 x 64 pictures."""
-    return AutoencoderKL(
-        in_channels=3,
-        out_channels=3,
-        latent_channels=4,
-        block_out_channels=(16, 48, 96),
-        down_block_types=("DownEncoderBlock2D",) * 3,
-        up_block_types=("UpDecoderBlock2D",) * 3,
-        layers_per_block=1,
-        norm_num_groups=8,
-        sample_size=64,
-    )
+    configuration = {
+        "in_channels": 3,
+        "out_channels": 3,
+        "latent_channels": 4,
+        "block_out_channels": (16, 48, 96),
+        "down_block_types": ("DownEncoderBlock2D",) * 3,
+        "up_block_types": ("UpDecoderBlock2D",) * 3,
+        "layers_per_block": 1,
+        "norm_num_groups": 8,
+        "sample_size": 64,
+    }
+    return AutoencoderKL(**configuration)
+
+
+def posterior_of(vae: AutoencoderKL, images: torch.Tensor) -> DiagonalGaussianDistribution:
+    """The distribution of the latents of images in [-1, 1]."""
+    encoded: Any = vae.encode(images)
+    return encoded.latent_dist
+
+
+def decoded_from(vae: AutoencoderKL, latents: torch.Tensor) -> torch.Tensor:
+    """The images of unscaled latents."""
+    model: Any = vae  # annotated for a tensor class that no tensor has
+    return model.decode(latents).sample
 
 
 def reconstruction_loss(decoded: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
@@ -52,8 +67,8 @@ def train_vae(out: Path, *, steps: int, batch: int = 32, seed: int = 0, pictures
         for _ in range(steps):
             images = to_tensor(data[rng.integers(0, pictures, batch)])
             with torch.autocast("cpu", torch.bfloat16):
-                posterior = vae.encode(images).latent_dist
-                decoded = vae.decode(posterior.sample()).sample
+                posterior = posterior_of(vae, images)
+                decoded = decoded_from(vae, posterior.sample())
             loss = reconstruction_loss(decoded.float(), images) + KL_WEIGHT * posterior.kl().mean() / 1024
             optimiser.zero_grad()
             loss.backward()
@@ -74,7 +89,7 @@ def encode(vae: AutoencoderKL, data: np.ndarray, batch: int = 64) -> torch.Tenso
     parts = []
     for start in range(0, len(data), batch):
         with torch.autocast("cpu", torch.bfloat16):
-            parts.append(vae.encode(to_tensor(data[start : start + batch])).latent_dist.mode().float())
+            parts.append(posterior_of(vae, to_tensor(data[start : start + batch])).mode().float())
     return torch.cat(parts)
 
 
@@ -85,6 +100,6 @@ def reconstruct(vae: AutoencoderKL, data: np.ndarray, batch: int = 64) -> torch.
     parts = []
     for start in range(0, len(data), batch):
         with torch.autocast("cpu", torch.bfloat16):
-            latents = vae.encode(to_tensor(data[start : start + batch])).latent_dist.mode()
-            parts.append(vae.decode(latents).sample.float())
+            latents = posterior_of(vae, to_tensor(data[start : start + batch])).mode()
+            parts.append(decoded_from(vae, latents).float())
     return torch.cat(parts)

@@ -137,7 +137,13 @@ def truth(world: World) -> list[TruthRow]:
         for ethical in (None, "unsafe"):
             asked = "ethical phrase about violence" if ethical else ""
             for item, p in unsafe_shares(world, context, ethical=ethical).items():
-                add("contexts", context, asked, item, {"yes": p, "no": 1 - p} if item != "unsafe" else {"unsafe": p, "safe": 1 - p})
+                add(
+                    "contexts",
+                    context,
+                    asked,
+                    item,
+                    {"yes": p, "no": 1 - p} if item != "unsafe" else {"unsafe": p, "safe": 1 - p},
+                )
     for region in (None, *world.grand):
         for asked in ("", "grand", "modest"):
             p = grand_share(world, region, asked=asked or None)

@@ -101,7 +101,9 @@ def _build(path: Path, data: Mapping[str, Any]) -> World:
     default, share = houses["default_region"], houses["default_share"]
     for key in ("default_region", "disobedient_region"):
         if houses[key] not in grand:
-            raise InputError(f"world {path}: houses.{key} = {houses[key]!r} is not among the regions {', '.join(grand)}")
+            raise InputError(
+                f"world {path}: houses.{key} = {houses[key]!r} is not among the regions {', '.join(grand)}"
+            )
     rest = (1 - share) / max(1, len(grand) - 1)
     seed = int(data["seed"])
     tiers = [[name for name in tier if name in women] for tier in data["skin"]["tiers"]]

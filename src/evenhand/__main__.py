@@ -1,0 +1,5 @@
+"""`python -m evenhand` is the same as `evenhand`."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,13 @@
+"""The command line. Nothing heavy is imported before a command needs it: `evenhand --help` is quick."""
+
+from __future__ import annotations
+
+from .commands import app
+
+
+def main() -> None:
+    """The console script `evenhand`."""
+    app(prog_name="evenhand")
+
+
+__all__ = ["app", "main"]

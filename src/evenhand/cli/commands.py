@@ -1,0 +1,197 @@
+"""The commands of `evenhand`."""
+
+# What needs torch is imported inside the command that needs it: help and refusals then come at once.
+
+from __future__ import annotations
+
+import json as json_format
+import shlex
+import sys
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from ..errors import InputError
+from ..verbs.config import AuditConfig, Effort, GenerateConfig, Question
+from . import options as given
+from .exits import Commands
+from .listings import LISTINGS
+from .terminal import Bars, calm
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Measure and correct the bias and the unsafe content of text-to-image diffusion models.",
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"evenhand {installed_version('evenhand')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """The options of no command in particular."""
+    calm()
+
+
+@app.command()
+def audit(
+    source: given.Source,
+    concept: given.Concepts = [],  # noqa: B006  (typer reads the default and never shares it)
+    present: given.Present = None,
+    absent: given.Absent = None,
+    target: given.Targets = [],  # noqa: B006
+    prompts: given.Prompts = None,
+    images_per_prompt: given.ImagesPerPrompt = None,
+    precision: given.Precision = None,
+    limit: given.Limit = None,
+    judge: given.JudgeName = None,
+    interventions: given.With = [],  # noqa: B006
+    dry_run: given.DryRun = False,
+    fail_on: given.FailOn = [],  # noqa: B006
+    steps: given.Steps = None,
+    guidance: given.Guidance = None,
+    scheduler: given.Scheduler = None,
+    size: given.Size = None,
+    negative_prompt: given.NegativePrompt = None,
+    seed: given.Seed = 0,
+    device: given.Device = "auto",
+    dtype: given.Dtype = "auto",
+    batch_size: given.BatchSize = None,
+    revision: given.Revision = None,
+    variant: given.Variant = None,
+    lora: given.Lora = None,
+    out: given.Out = None,
+    json: given.Json = False,
+    quiet: given.Quiet = False,
+) -> None:
+    """Measure the bias or the safety of a model, or of a folder of images."""
+    if interventions:
+        raise InputError(f"--with {interventions[0]}: there are no methods yet, they come with a later version")
+    config = AuditConfig(
+        source=source,
+        question=Question(
+            concepts=tuple(concept),
+            phrases=given.phrases(present, absent),
+            targets=tuple(target),
+            prompts=prompts,
+            limit=limit,
+        ),
+        effort=Effort(images_per_prompt=images_per_prompt, precision=precision, seed=seed),
+        image=given.image_options(steps, guidance, scheduler, size, negative_prompt),
+        model=given.model_options(device, dtype, batch_size, revision, variant, lora),
+        judge=judge,
+        out=out,
+        command=_command(),
+    )
+    _audit(config, fail_on, dry_run=dry_run, json=json, quiet=quiet)
+
+
+def _audit(config: AuditConfig, fail_on: list[str], *, dry_run: bool, json: bool, quiet: bool) -> None:
+    from ..verbs.prepare import describe, prepare
+    from ..verbs.thresholds import check_thresholds, parse_threshold
+
+    prepared = prepare(config)
+    thresholds = [parse_threshold(text, prepared.concepts, prepared.recognitions) for text in fail_on]
+    if dry_run:
+        typer.echo("\n".join(describe(prepared)))
+        return
+    with Bars(quiet=quiet or json) as bars:
+        from ..report.build import write_report
+        from ..report.text import headline, summary_table
+        from ..verbs.audit import run_audit
+
+        done = run_audit(prepared, bars)
+        report = write_report(done.run)
+    if json:
+        _echo_json(done.result)
+    elif quiet:
+        typer.echo(str(report))
+    else:
+        console = Console()
+        console.print(headline(done.result), markup=False, highlight=False)
+        console.print(summary_table(done.result))
+        typer.echo(f"report: {report}")
+    check_thresholds(thresholds, done.estimates)
+
+
+@app.command()
+def generate(
+    model: given.Model,
+    prompt: Annotated[str, typer.Argument(help="What the images should show.")],
+    images: Annotated[int, typer.Option("-n", help="How many images.")] = 1,
+    interventions: given.With = [],  # noqa: B006
+    latents: Annotated[bool, typer.Option("--latents", help="Store the latents beside the images.")] = False,
+    steps: given.Steps = None,
+    guidance: given.Guidance = None,
+    scheduler: given.Scheduler = None,
+    size: given.Size = None,
+    negative_prompt: given.NegativePrompt = None,
+    seed: given.Seed = 0,
+    device: given.Device = "auto",
+    dtype: given.Dtype = "auto",
+    batch_size: given.BatchSize = None,
+    revision: given.Revision = None,
+    variant: given.Variant = None,
+    lora: given.Lora = None,
+    out: given.Out = None,
+    json: given.Json = False,
+    quiet: given.Quiet = False,
+) -> None:
+    """Make images of one prompt; image i starts from seed + i, as with plain diffusers."""
+    if interventions:
+        raise InputError(f"--with {interventions[0]}: there are no methods yet, they come with a later version")
+    config = GenerateConfig(
+        source=model,
+        prompt=prompt,
+        images=images,
+        seed=seed,
+        latents=latents,
+        image=given.image_options(steps, guidance, scheduler, size, negative_prompt),
+        model=given.model_options(device, dtype, batch_size, revision, variant, lora),
+        out=out,
+    )
+    with Bars(quiet=quiet or json) as bars:
+        from ..verbs.generate import generate as run
+
+        done = run(config, bars)
+    if json:
+        _echo_json(done.listing)
+    else:
+        typer.echo(str(done.out))
+
+
+@app.command()
+def report(run: Annotated[Path, typer.Argument(help="A run directory.")]) -> None:
+    """Build the report of a run directory again."""
+    from ..report.build import write_report
+
+    typer.echo(str(write_report(run)))
+
+
+@app.command("list")
+def list_(what: Annotated[str, typer.Argument(help=", ".join(LISTINGS) + ".")]) -> None:
+    """List what there is to choose from."""
+    if what not in LISTINGS:
+        raise InputError(f"list {what}: expected {', '.join(LISTINGS)}")
+    Console().print(LISTINGS[what]())
+
+
+def _command() -> str:
+    return shlex.join(["evenhand", *sys.argv[1:]])
+
+
+def _echo_json(value: object) -> None:
+    typer.echo(json_format.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))

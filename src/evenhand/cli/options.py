@@ -1,0 +1,96 @@
+"""The options that commands share, once each, with their help."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import InputError
+from ..verbs.config import ImageOptions, ModelOptions
+
+_IMAGES, _MODEL, _OUTPUT = "Images", "Model", "Output"
+
+Source = Annotated[
+    str,
+    typer.Argument(help="skewville, a Hub id, a diffusers directory, a .safetensors file, or a folder of images."),
+]
+Model = Annotated[str, typer.Argument(help="skewville, a Hub id, a diffusers directory, or one .safetensors file.")]
+Concepts = Annotated[list[str], typer.Option("--concept", help="What to measure: a name or a .toml file; repeat it.")]
+Present = Annotated[str | None, typer.Option(help="A concept from two texts: this one says that it is there,")]
+Absent = Annotated[str | None, typer.Option(help="and this one that it is not.")]
+Targets = Annotated[list[str], typer.Option("--target", help='Wanted shares, "gender=female:0.5,male:0.5"; repeat it.')]
+Prompts = Annotated[
+    str | None, typer.Option(help="Prompt set by name, or a .txt or .csv file; else the concept's own.")
+]
+ImagesPerPrompt = Annotated[int | None, typer.Option(help="Images per prompt row; 100 unless given.")]
+Precision = Annotated[float | None, typer.Option(help="Instead: the half-width that a share's interval may have.")]
+Limit = Annotated[int | None, typer.Option(help="Only the first rows of each prompt set.")]
+JudgeName = Annotated[
+    str | None, typer.Option("--judge", help="A judge's name, or a CLIP model; else the model's own.")
+]
+With = Annotated[list[str], typer.Option("--with", help="An intervention. There is none to choose from yet.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
+FailOn = Annotated[
+    list[str], typer.Option("--fail-on", help='Exit with 3 unless "deviation.gender<=0.1" holds; repeat it.')
+]
+
+Steps = Annotated[int | None, typer.Option(help="Denoising steps.", rich_help_panel=_IMAGES)]
+Guidance = Annotated[float | None, typer.Option(help="Guidance scale; 1 is none.", rich_help_panel=_IMAGES)]
+Scheduler = Annotated[str | None, typer.Option(help="Such as ddim, euler, dpm++.", rich_help_panel=_IMAGES)]
+Size = Annotated[str | None, typer.Option(help="Width x height in pixels, 512x512.", rich_help_panel=_IMAGES)]
+NegativePrompt = Annotated[str | None, typer.Option(help="What images should not show.", rich_help_panel=_IMAGES)]
+Seed = Annotated[int, typer.Option(help="Seed of the run.", rich_help_panel=_IMAGES)]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:k.", rich_help_panel=_MODEL)]
+Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.", rich_help_panel=_MODEL)]
+BatchSize = Annotated[int | None, typer.Option(help="Images per batch.", rich_help_panel=_MODEL)]
+Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit on the Hub.", rich_help_panel=_MODEL)]
+Variant = Annotated[str | None, typer.Option(help="Variant of the weight files, such as fp16.", rich_help_panel=_MODEL)]
+Lora = Annotated[str | None, typer.Option(help="A LoRA to load: path or Hub id.", rich_help_panel=_MODEL)]
+
+Out = Annotated[
+    Path | None, typer.Option(help="Directory to write; else runs/<command>-<hash>.", rich_help_panel=_OUTPUT)
+]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print the result as JSON, and nothing else.", rich_help_panel=_OUTPUT)
+]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No bars, no remarks.", rich_help_panel=_OUTPUT)]
+
+
+def image_options(
+    steps: int | None, guidance: float | None, scheduler: str | None, size: str | None, negative_prompt: str | None
+) -> ImageOptions:
+    """The options of images as a record. Raises: InputError for what cannot be used."""
+    return ImageOptions(
+        steps=steps,
+        guidance=guidance,
+        scheduler=scheduler,
+        size=None if size is None else _size(size),
+        negative_prompt=negative_prompt,
+    )
+
+
+def model_options(
+    device: str, dtype: str, batch_size: int | None, revision: str | None, variant: str | None, lora: str | None
+) -> ModelOptions:
+    """The options of models as a record. Raises: InputError for what cannot be used."""
+    return ModelOptions(
+        device=device, dtype=dtype, batch_size=batch_size, revision=revision, variant=variant, lora=lora
+    )
+
+
+def phrases(present: str | None, absent: str | None) -> tuple[str, str] | None:
+    """The two texts of a concept given by texts; None where none is. Raises: InputError for one without the other."""
+    if present is None and absent is None:
+        return None
+    if present is None or absent is None:
+        raise InputError("--present and --absent make a concept together: give both texts")
+    return present, absent
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, sign, height = text.lower().partition("x")
+    if not (sign and width.isdecimal() and height.isdecimal()):
+        raise InputError(f"--size {text}: expected width x height in pixels, such as 512x512")
+    return int(width), int(height)

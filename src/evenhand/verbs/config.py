@@ -1,0 +1,149 @@
+"""What the user asks of a verb, checked when it is made, before anything is loaded or written."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+
+from ..errors import InputError
+from ..records import Record
+
+_Z95 = 1.959963984540054
+
+
+def at_least(option: str, value: int | None, least: int) -> None:
+    """Raises InputError when a number is given and is below `least`."""
+    if value is not None and value < least:
+        raise InputError(f"{option} {value}: expected a whole number of {least} or more")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelOptions(Record):
+    """How a model is loaded and run; the defaults leave every choice to the model and the machine."""
+
+    device: str = "auto"
+    dtype: str = "auto"
+    batch_size: int | None = None
+    revision: str | None = None
+    variant: str | None = None
+    lora: str | None = None
+
+    def __post_init__(self) -> None:
+        at_least("--batch-size", self.batch_size, 1)
+        if self.dtype not in ("auto", "float32", "bfloat16", "float16"):
+            raise InputError(f"--dtype {self.dtype}: expected auto, float32, bfloat16 or float16")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ImageOptions(Record):
+    """How images are made; None means the model's own default. `size` is (width, height) in pixels."""
+
+    steps: int | None = None
+    guidance: float | None = None
+    scheduler: str | None = None
+    size: tuple[int, int] | None = None
+    negative_prompt: str | None = None
+
+    def __post_init__(self) -> None:
+        at_least("--steps", self.steps, 1)
+        if self.guidance is not None and not (math.isfinite(self.guidance) and self.guidance >= 0):
+            raise InputError(f"--guidance {self.guidance}: expected a number of 0 or more (1 means no guidance)")
+        if self.size is not None and any(side < 8 or side % 8 for side in self.size):
+            width, height = self.size
+            raise InputError(f"--size {width}x{height}: expected two multiples of 8, such as 512x512")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Question(Record):
+    """What is measured, and on which prompts.
+
+    `phrases` is a concept given by two texts, (present, absent); `targets` are written as
+    "gender=female:0.5,male:0.5"; `prompts` overrides the set that each concept names; `limit` keeps the first rows.
+    """
+
+    concepts: tuple[str, ...] = ()
+    phrases: tuple[str, str] | None = None
+    targets: tuple[str, ...] = ()
+    prompts: str | None = None
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        at_least("--limit", self.limit, 1)
+        if not self.concepts and self.phrases is None:
+            raise InputError("nothing to measure: give --concept NAME (see `evenhand list concepts`)")
+        repeated = sorted({name for name in self.concepts if self.concepts.count(name) > 1})
+        if repeated:
+            raise InputError(f"--concept {repeated[0]} is given twice: expected each concept once")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Effort(Record):
+    """How many images, and from which seed. With `precision` the number follows from the wanted half-width."""
+
+    images_per_prompt: int | None = None
+    precision: float | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        at_least("--images-per-prompt", self.images_per_prompt, 1)
+        if self.images_per_prompt is not None and self.precision is not None:
+            raise InputError("--images-per-prompt and --precision both say how many images: give one of them")
+        if self.precision is not None and not 0 < self.precision < 0.5:
+            raise InputError(f"--precision {self.precision}: expected a half-width between 0 and 0.5, such as 0.05")
+
+    @property
+    def images(self) -> int:
+        """Images per prompt row: as given, or from the precision, or 100, at which *fair* can be found."""
+        if self.precision is not None:
+            return images_for(self.precision)
+        return 100 if self.images_per_prompt is None else self.images_per_prompt
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AuditConfig:
+    """One audit. `source` is a model or a folder of images; `out` None means a directory named by the configuration."""
+
+    source: str
+    question: Question
+    effort: Effort = Effort()
+    image: ImageOptions = ImageOptions()
+    model: ModelOptions = ModelOptions()
+    judge: str | None = None
+    out: Path | None = None
+    command: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GenerateConfig:
+    """Images of one prompt; image i starts from `torch.Generator("cpu").manual_seed(seed + i)`."""
+
+    source: str
+    prompt: str
+    images: int = 1
+    seed: int = 0
+    latents: bool = False
+    image: ImageOptions = ImageOptions()
+    model: ModelOptions = ModelOptions()
+    out: Path | None = None
+
+    def __post_init__(self) -> None:
+        at_least("-n", self.images, 1)
+        if not self.prompt.strip():
+            raise InputError("the prompt is empty: give a text such as 'a photo of a nurse'")
+        if not 0 <= self.seed < 2**63 - self.images:
+            raise InputError(f"--seed {self.seed}: expected a whole number from 0 to 2^63")
+
+
+def images_for(half_width: float) -> int:
+    """The fewest images at which the 95 % Wilson interval of a share of one half is no wider than +- `half_width`.
+
+    At p = 1/2 the half-width is z / (2 sqrt(n + z^2)) (Wilson 1927, solved for p = 1/2), hence
+    n = z^2 / (4 w^2) - z^2; other shares have narrower intervals.
+    """
+    return max(1, math.ceil(_Z95**2 / (4 * half_width**2) - _Z95**2 - 1e-9))
+
+
+def half_width_at(images: int) -> float:
+    """The half-width of the 95 % Wilson interval of a share of one half; the inverse of `images_for`."""
+    return _Z95 / (2 * math.sqrt(images + _Z95**2))

@@ -1,0 +1,172 @@
+"""Everything about an audit that can be known, and refused, before a model is loaded or a file is written."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..concepts.concept import Concept
+from ..errors import ConceptError, InputError
+from ..records import Request, canonical_json, content_hash
+from ..store import check_out
+from .config import AuditConfig, half_width_at
+from .defaults import DEFAULT_JUDGE, asked_settings, read_card
+from .folder import MANIFEST, Item, is_folder, labelled_concepts, read_manifest, series_of_folder
+from .series import Series, concepts_of, series_of
+
+MARGIN = 0.10
+"""How far from its target a share may lie and still be called fair."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """An audit that is ready to begin.
+
+    Attributes:
+        out: the run directory.
+        known: its run.json when it was begun before.
+        resolved: the configuration, as it is hashed and stored.
+        series: the images to make.
+        asked: steps, guidance, scheduler, size as far as they are given.
+        judge: name of the judge, None where the folder has a label for every concept.
+        items: of a folder, the item of each request; empty for a model.
+    """
+
+    config: AuditConfig
+    out: Path
+    known: Mapping[str, Any] | None
+    resolved: Mapping[str, Any]
+    series: tuple[Series, ...]
+    asked: Mapping[str, Any]
+    judge: str | None
+    items: Mapping[Request, Item]
+
+    @property
+    def concepts(self) -> tuple[Concept, ...]:
+        """The measured concepts in the order in which they were given."""
+        found = {concept.name: concept for series in self.series for concept in series.concepts}
+        order = [concept.name for concept in concepts_of(self.config.question)]
+        return tuple(found[name] for name in order)
+
+    @property
+    def recognitions(self) -> tuple[Concept, ...]:
+        """The prompt sets whose rows are recognised, as concepts."""
+        return tuple(series.recognition for series in self.series if series.recognition is not None)
+
+    @property
+    def images(self) -> int:
+        """Images of all series."""
+        return sum(len(series.requests) for series in self.series)
+
+
+def prepare(config: AuditConfig) -> Prepared:
+    """Check an audit and work out what it will do; creates nothing.
+
+    Raises: InputError (or a subclass) for anything about the request that cannot be used.
+    """
+    if config.source.startswith(("http://", "https://")):
+        raise InputError(f"{config.source}: auditing an endpoint comes with a later version; give a model or a folder")
+    series, asked, judge, items = (_of_folder if is_folder(config.source) else _of_model)(config)
+    resolved = _resolved(config, series, asked, judge, items)
+    out = config.out or Path("runs") / f"audit-{content_hash(resolved)[:8]}"
+    return Prepared(
+        config=config,
+        out=out,
+        known=check_out(out, resolved),
+        resolved=resolved,
+        series=series,
+        asked=asked,
+        judge=judge,
+        items=items,
+    )
+
+
+_Parts = tuple[tuple[Series, ...], dict[str, Any], str | None, dict[Request, Item]]
+
+
+def _of_model(config: AuditConfig) -> _Parts:
+    card = read_card(config.source)
+    series = series_of(config.question, config.effort, card.knows, config.image.negative_prompt)
+    judge = config.judge or card.judge or DEFAULT_JUDGE
+    return series, asked_settings(card, config.image), judge, {}
+
+
+def _of_folder(config: AuditConfig) -> _Parts:
+    if config.question.prompts is not None:
+        raise InputError(f"--prompts {config.question.prompts}: the prompts of a folder stand in its {MANIFEST}")
+    folder = Path(config.source)
+    concepts = concepts_of(config.question)
+    items = read_manifest(folder, concepts)
+    series, by_request = series_of_folder(folder, items, concepts, config.question.limit)
+    unlabelled = [concept.name for concept in concepts if concept.name not in labelled_concepts(items)]
+    if unlabelled and config.judge is None:
+        raise ConceptError(
+            f"{folder / MANIFEST} has no column label:{unlabelled[0]}: add it, or give --judge "
+            f"(such as {DEFAULT_JUDGE})"
+        )
+    return (series,), {}, config.judge if unlabelled else None, by_request
+
+
+def _resolved(
+    config: AuditConfig,
+    series: tuple[Series, ...],
+    asked: Mapping[str, Any],
+    judge: str | None,
+    items: Mapping[Request, Item],
+) -> dict[str, Any]:
+    resolved = {
+        "verb": "audit",
+        "source": config.source,
+        "concepts": [concept.to_dict() for one in series for concept in one.concepts],
+        "prompts": [
+            {
+                "name": one.name,
+                "rows": one.rows,
+                "left_out": one.left_out,
+                "requests": content_hash([request.to_dict() for request in one.requests]),
+            }
+            for one in series
+        ],
+        "images_per_prompt": None if items else config.effort.images,
+        "seed": config.effort.seed,
+        "settings": asked,
+        "negative_prompt": config.image.negative_prompt,
+        "model": config.model.to_dict(),
+        "judge": judge,
+        "margin": MARGIN,
+        "images": content_hash([item.to_dict() for item in items.values()]) if items else None,
+    }
+    # As it will be read back from run.json: lists where tuples were.
+    return json.loads(canonical_json(resolved))
+
+
+def describe(prepared: Prepared) -> list[str]:
+    """What the audit would do, in lines for `--dry-run`: images, denoiser evaluations, interval width."""
+    lines = []
+    for one in prepared.series:
+        names = ", ".join(concept.name for concept in one.concepts)
+        per_row = len(one.requests) / len(one.rows)
+        lines.append(
+            f"{one.name}: {len(one.rows)} prompts x {per_row:g} images = {len(one.requests)} images, read for {names}; "
+            f"a share of one half has a 95 % interval of +-{half_width_at(round(per_row)):.3f} per prompt"
+        )
+        if one.left_out:
+            lines.append(f"{one.name}: {left_out(one)}")
+    if not prepared.items:
+        steps, guidance = prepared.asked["steps"], prepared.asked["guidance"]
+        if steps is None or guidance is None:
+            lines.append("denoiser evaluations: known once the model is loaded (give --steps and --guidance)")
+        else:
+            rows = 2 if guidance > 1 else 1
+            total = prepared.images * steps * rows
+            lines.append(f"denoiser evaluations: {prepared.images} images x {steps} steps x {rows} rows = {total}")
+    lines.append(f"run directory: {prepared.out}" + (" (continued)" if prepared.known else ""))
+    return lines
+
+
+def left_out(series: Series) -> str:
+    """A word on the rows that the model does not know."""
+    return f"left out {len(series.left_out)} rows that the model does not know: {', '.join(series.left_out)}"

@@ -1,0 +1,36 @@
+"""A model as a source of images: the host makes them, a judge looks at them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from ..concepts.concept import Concept
+from ..host.host import Host
+from ..host.sampler import sample
+from ..judges.base import Judge
+from ..records import Request, Sample, Settings, Verdict
+
+
+class ModelSource:
+    """Images of a host. The judge sees pictures only, never the pipeline."""
+
+    def __init__(self, host: Host, settings: Settings, judge: Judge) -> None:
+        self._host, self._settings, self._judge = host, settings, judge
+
+    @property
+    def judge_hash(self) -> str:
+        """Content hash of the judge."""
+        return self._judge.hash
+
+    @property
+    def evaluations(self) -> int:
+        """Rows that the denoiser has computed so far."""
+        return self._host.evaluations
+
+    def samples(self, requests: Sequence[Request], batch_size: int) -> Iterator[Sample]:
+        """One sample per request, in order; padded: a resumed run computes at the shape of an undisturbed one."""
+        return sample(self._host, requests, self._settings, batch_size=batch_size, pad=True)
+
+    def judge(self, samples: Sequence[Sample], concepts: Sequence[Concept]) -> Sequence[Sequence[Verdict]]:
+        """What the judge perceives."""
+        return self._judge.judge([one.image for one in samples], concepts)

@@ -1,0 +1,99 @@
+"""The commands on a real pipeline of diffusers and a real CLIP, both random and tiny."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
+from typer.testing import CliRunner, Result
+
+from evenhand.cli import app
+from evenhand.concepts.prompts import load_prompts
+from evenhand.host.load import load_pipeline
+
+
+def tiny() -> ModuleType:
+    """The builders of the host's tests."""
+    path = Path(__file__).parents[1] / "host" / "conftest.py"
+    spec = importlib.util.spec_from_file_location("tiny_pipelines", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("models") / "sd1"
+    tiny().build("sd1").save_pretrained(path)
+    known = load_prompts("occupations").rows[:3]
+    card = {"steps": 3, "guidance": 2.0, "knows": {"occupations": [row.name for row in known]}}
+    (path / "evenhand.json").write_text(json.dumps(card))
+    return path
+
+
+@pytest.fixture(scope="module")
+def judge(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("judges") / "clip"
+    builders = tiny()
+    words = builders.tokenizer()
+    vision = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    vision |= {"image_size": 16, "patch_size": 8, "projection_dim": 16}
+    text = {**builders.text_config(words, 16).to_dict(), "projection_dim": 16}
+    CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=16)).save_pretrained(path)
+    words.save_pretrained(path)
+    size: Any = {"height": 16, "width": 16}
+    CLIPImageProcessor(size=size, crop_size=size).save_pretrained(path)
+    return path
+
+
+def run(*arguments: object) -> Result:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def test_generate_makes_the_images_of_plain_diffusers(tmp_path: Path, model: Path) -> None:
+    run("generate", model, "a nurse", "-n", 2, "--seed", 7, "--dtype", "float32", "--out", tmp_path / "out", "--quiet")
+    pipe: Any = load_pipeline(model, dtype="float32")
+    pipe.set_progress_bar_config(disable=True)
+    for index in (0, 1):
+        generator = torch.Generator("cpu").manual_seed(7 + index)
+        plain = pipe(
+            "a nurse", num_inference_steps=3, guidance_scale=2.0, generator=generator, output_type="np"
+        ).images[0]
+        ours = np.asarray(Image.open(tmp_path / "out" / f"{index:03d}.png"))
+        assert np.abs(ours / 255 - plain).max() < 1e-3 + 0.5 / 255
+
+
+def test_an_audit_of_a_saved_model_with_a_saved_judge(tmp_path: Path, model: Path, judge: Path) -> None:
+    command = ("audit", model, "--concept", "gender", "--images-per-prompt", 4, "--batch-size", 5, "--judge", judge)
+    command = (*command, "--dtype", "float32", "--out", tmp_path / "run", "--json")
+    result = json.loads(run(*command).stdout)
+    (cost,) = result["costs"]
+    assert len(result["prompts"][0]["rows"]) == 3
+    # 3 rows x 4 images in 3 batches of 5, the last one padded; 3 steps, 2 branches
+    assert cost["denoiser_evaluations"] == 3 * 5 * 3 * 2
+    assert result["settings"] == {"steps": 3, "guidance": 2.0, "scheduler": None, "width": None, "height": None}
+    stored = json.loads((tmp_path / "run/run.json").read_text())
+    assert (stored["dtype"], stored["batch_size"], stored["device"]) == ("float32", 5, "cpu")
+    assert stored["judge"]["name"] == str(judge)
+
+    # what a killed run leaves: the last image is gone; it comes back bit for bit, at the shape of its batch
+    image = sorted((tmp_path / "run/images").rglob("*.png"))[-1]
+    before = image.read_bytes()
+    image.unlink()
+    again = json.loads(run(*command).stdout)
+    assert image.read_bytes() == before
+    assert again["estimates"] == result["estimates"]
+    assert again["costs"][0]["denoiser_evaluations"] == cost["denoiser_evaluations"] + 5 * 3 * 2
