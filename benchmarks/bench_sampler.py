@@ -13,9 +13,7 @@ Each round times every side once, in an order that turns; the ratio is that of t
 from __future__ import annotations
 
 import argparse
-import statistics
 import string
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -26,6 +24,7 @@ import diffusers
 import torch
 import transformers
 from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline, StableDiffusionPipeline, UNet2DConditionModel
+from interleaved import interleaved, say
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from evenhand.host.dtype import dtype_name
@@ -35,6 +34,7 @@ from evenhand.host.memory import default_batch_size
 from evenhand.host.quiet import without_deprecations
 from evenhand.host.sampler import sample
 from evenhand.records import Request, Settings
+from evenhand.skewville import MODEL_DIRECTORY
 
 PROMPT = "a photo of a nurse"
 
@@ -56,7 +56,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         if options.random:
             random_model(Path(folder))
-        measure(Path(folder) if options.random else options.model or embedded_model(), options)
+        measure(Path(folder) if options.random else options.model or MODEL_DIRECTORY, options)
 
 
 def measure(model: Path, options: argparse.Namespace) -> None:
@@ -106,29 +106,6 @@ def measure(model: Path, options: argparse.Namespace) -> None:
     say(f"(b) sampler / plain call at the same batch and dtype: {first / same:.3f}  (aim >= 0.97)")
 
 
-def interleaved(
-    sides: list[tuple[str, Callable[[], None], int]], rounds: int, clock: Callable[[], float]
-) -> dict[str, float]:
-    """Name -> images per second, from median times; the first round warms up and is not counted."""
-    times: dict[str, list[float]] = {name: [] for name, _, _ in sides}
-    for turn in range(rounds + 1):
-        for name, run, _ in sides[turn % len(sides) :] + sides[: turn % len(sides)]:
-            start = clock()
-            with without_deprecations():
-                run()
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-            if turn:
-                times[name].append(clock() - start)
-    return {name: count / statistics.median(times[name]) for name, _, count in sides}
-
-
-def embedded_model() -> Path:
-    from evenhand import skewville
-
-    return Path(skewville.MODEL_DIRECTORY)
-
-
 def random_model(folder: Path) -> None:
     """A pipeline in the shape of the embedded model, with random weights."""
     letters = string.ascii_lowercase
@@ -172,11 +149,6 @@ def random_model(folder: Path) -> None:
         **without_checker,
     ).save_pretrained(folder)
     (folder / "evenhand.json").write_text('{"steps": 25, "guidance": 2.5}\n', encoding="utf-8")
-
-
-def say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

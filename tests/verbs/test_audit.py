@@ -12,7 +12,7 @@ import pytest
 from toys import ToyHost, level
 
 from evenhand.errors import ConceptError, InputError, RunDirectoryError
-from evenhand.judges.load import DEFAULT_JUDGE
+from evenhand.judges.base import DEFAULT_JUDGE
 from evenhand.records import Estimate
 from evenhand.verbs.audit import Audit, audit
 from evenhand.verbs.config import AuditConfig, Effort, ImageOptions, Question

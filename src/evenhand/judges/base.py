@@ -10,6 +10,8 @@ import numpy as np
 from evenhand.concepts.concept import Concept
 from evenhand.records import Verdict
 
+DEFAULT_JUDGE = "openai/clip-vit-base-patch32"
+"""The judge for models that do not name their own (MIT licence)."""
 INVALID = "invalid image"
 NOTHING_TO_JUDGE = "nothing to judge"
 UNCERTAIN = "uncertain"

@@ -12,12 +12,10 @@ from evenhand.errors import ModelError
 from evenhand.skewville.paths import JUDGE_DIRECTORIES
 from evenhand.skewville.shipped import load_clip, load_convnet
 
-from .base import Judge
+from .base import DEFAULT_JUDGE, Judge
 from .classifier import ClassifierJudge
 from .zero_shot import ZeroShotJudge
 
-DEFAULT_JUDGE = "openai/clip-vit-base-patch32"
-"""The judge for models that do not name their own (MIT licence)."""
 _REFUSED = ".bin and .pt weights are pickled and are refused; give a directory or Hub id with safetensors"
 
 

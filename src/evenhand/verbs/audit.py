@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from ..files import write_json
-from ..judges.base import Judge
+from ..judges.base import DEFAULT_JUDGE, Judge
 from ..judges.load import load_judge
 from ..records import Cost, Estimate, Request, Settings, Verdict
 from ..store import RESULT_SCHEMA, RunDirectory
 from .config import AuditConfig
-from .defaults import DEFAULT_JUDGE
 from .folder import FolderSource
 from .measure import measure
 from .model import open_model

@@ -12,8 +12,6 @@ from ..host.card import ModelCard
 from ..host.card import read_card as read_card_at
 from .config import ImageOptions
 
-DEFAULT_JUDGE = "openai/clip-vit-base-patch32"
-
 
 def model_path(name: str) -> str:
     """Where a model is: the embedded one by its name, everything else (path or Hub id) as it was given."""

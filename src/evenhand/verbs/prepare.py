@@ -10,10 +10,11 @@ from typing import Any
 
 from ..concepts.concept import Concept
 from ..errors import ConceptError, InputError
+from ..judges.base import DEFAULT_JUDGE
 from ..records import Request, canonical_json, content_hash
 from ..store import check_out
 from .config import AuditConfig, half_width_at
-from .defaults import DEFAULT_JUDGE, asked_settings, read_card
+from .defaults import asked_settings, read_card
 from .folder import MANIFEST, Item, is_folder, labelled_concepts, read_manifest, series_of_folder
 from .series import Series, concepts_of, series_of
 
