@@ -73,19 +73,24 @@ def train(
     """Train every checkpoint from nothing; continues where it was interrupted."""
     from .recipe import train_judges, train_world
 
-    train_world(load_world(world), out, scale=scale)
+    train_world(load_world(world), out, out / "model", scale=scale)
     if judges:
         train_judges(out / "vae", out / "judges", scale=scale)
 
 
 @app.command()
 def new(out: Out, world: World, scale: Scale = 1.0) -> None:
-    """Render, train and calibrate another world, with the shipped autoencoder and judges."""
+    """Render, train and measure another world, with the shipped autoencoder and judges.
+
+    OUT becomes a model directory that `evenhand audit OUT` takes; what an interrupted training needs to continue
+    lies in OUT.training beside it.
+    """
     from .recipe import train_world
 
     declared = load_world(world)
-    train_world(declared, out, scale=scale, autoencoder=MODEL_DIRECTORY / "vae")
-    _calibrate(declared, out / "model", out, Sizes(images=40))
+    work = out.with_name(f"{out.name}.training")
+    train_world(declared, work, out, scale=scale, autoencoder=MODEL_DIRECTORY / "vae")
+    _calibrate(declared, out, work, Sizes(images=40))
 
 
 @app.command()

@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 
-from evenhand.errors import InputError
+from evenhand.errors import InputError, RunDirectoryError
+from evenhand.host.card import CARD_NAME
 
 from .captions import spoken
 from .judge_data import judge_data
@@ -25,12 +26,13 @@ PICTURES = {"vae": 40_000, "denoiser": 72_000, "judges": 12_000}
 DEFAULT_STEPS, DEFAULT_GUIDANCE = 25, 2.0
 
 
-def train_world(world: World, out: Path, *, scale: float = 1.0, autoencoder: Path | None = None) -> None:
-    """Train every checkpoint of a world into `out`; finished stages are kept, an interrupted denoiser continues.
+def train_world(world: World, work: Path, out: Path, *, scale: float = 1.0, autoencoder: Path | None = None) -> None:
+    """Train a world's model into `out`; finished stages are kept, an interrupted denoiser continues.
 
     Args:
         world: the declared world.
-        out: where `vae`, `denoiser` and `model` are written.
+        work: where the stages `vae` and `denoiser` are kept.
+        out: the model directory; it is written at the end, as a whole.
         scale: factor on the steps and pictures of every stage; 1 is what ships, .01 is a dry run.
         autoencoder: a trained autoencoder to use instead; it does not depend on a world's skew.
     """
@@ -38,14 +40,32 @@ def train_world(world: World, out: Path, *, scale: float = 1.0, autoencoder: Pat
         raise InputError(f"scale is {scale:g}; expected a number above 0 and up to 10")
     steps = {name: max(10, round(value * scale)) for name, value in STEPS.items()}
     pictures = {name: max(400, round(value * scale)) for name, value in PICTURES.items()}
-    out.mkdir(parents=True, exist_ok=True)
-    source = autoencoder or out / "vae"
+    _claim(world, work, out, scale)
+    source = autoencoder or work / "vae"
     if not (source / "config.json").exists():
         train_vae(source, steps=steps["vae"], pictures=pictures["vae"])
     vae = AutoencoderKL.from_pretrained(source, torch_dtype=torch.float32)
-    training = DenoiserTraining(world, vae, out / "denoiser", steps=steps["denoiser"], batch=32, seed=world.seed)
+    training = DenoiserTraining(world, vae, work / "denoiser", steps=steps["denoiser"], batch=32, seed=world.seed)
     training.run(pictures["denoiser"])
-    ship_model(world, out / "denoiser" / "pipeline", out / "model")
+    ship_model(world, work / "denoiser" / "pipeline", out)
+
+
+def _claim(world: World, work: Path, out: Path, scale: float) -> None:
+    """Refuse folders that hold something else: what is trained here must be this world, at this scale."""
+    if out.exists() and any(out.iterdir()) and not (out / CARD_NAME).is_file():
+        raise RunDirectoryError(
+            f"{out} holds something else than a model of Skewville; name an empty folder with --out"
+        )
+    mark = {"world": world.hash, "scale": scale}
+    file = work / "world.json"
+    if file.exists():
+        if json.loads(file.read_text("utf-8")) != mark:
+            raise RunDirectoryError(
+                f"{work} holds the training of another world or scale; name another --out or remove it"
+            )
+        return
+    work.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(mark) + "\n", "utf-8")
 
 
 def train_judges(autoencoder: Path, out: Path, *, scale: float = 1.0, seed: int = 0) -> None:
@@ -80,7 +100,9 @@ def ship_model(world: World, pipeline: Path, out: Path) -> None:
         "world": world.hash,
         "licence": "Apache-2.0",
     }
-    (temporary / "evenhand.json").write_text(json.dumps(card, indent=1) + "\n", "utf-8")
+    (temporary / CARD_NAME).write_text(json.dumps(card, indent=1) + "\n", "utf-8")
     write_truth(world, temporary / "truth.csv")
+    for file in temporary.rglob("*.safetensors"):  # written for the owner alone
+        file.chmod(0o644)
     shutil.rmtree(out, ignore_errors=True)
     os.replace(temporary, out)

@@ -1,0 +1,105 @@
+"""The recipe at a tiny scale: stages, continuation, and what it refuses. No real training runs here."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+
+import numpy as np
+import pytest
+import torch
+from diffusers import AutoencoderKL
+from PIL import Image
+from typer.testing import CliRunner
+
+from evenhand.errors import RunDirectoryError
+from evenhand.host.load import load_pipeline
+from evenhand.skewville import MODEL_DIRECTORY
+from evenhand.skewville.__main__ import app
+from evenhand.skewville.attributes import SKIN_BANDS
+from evenhand.skewville.recipe import ship_model, train_world
+from evenhand.skewville.train_denoiser import DenoiserTraining
+from evenhand.skewville.world import load_world
+
+WORLD = load_world()
+
+
+@pytest.fixture(scope="module")
+def vae():
+    return AutoencoderKL.from_pretrained(MODEL_DIRECTORY / "vae", torch_dtype=torch.float32)
+
+
+def weights(training: DenoiserTraining) -> list[torch.Tensor]:
+    return [parameter.detach().clone() for parameter in training._models.parameters()]
+
+
+def test_a_training_that_was_stopped_takes_the_same_steps_as_one_that_was_not(tmp_path, vae):
+    from evenhand.skewville.checkpoint import save_state
+
+    whole = DenoiserTraining(WORLD, vae, tmp_path / "whole", steps=3, batch=2, seed=5)
+    whole.run(8)
+    part = DenoiserTraining(WORLD, vae, tmp_path / "part", steps=3, batch=2, seed=5)
+    data = _data(vae, tmp_path / "part")
+    part._advance(*data)
+    save_state(tmp_path / "part" / "state", part._models, part._ema, part._optimiser, part._step)
+    again = DenoiserTraining(WORLD, vae, tmp_path / "part", steps=3, batch=2, seed=5)
+    assert again._step == 1
+    again.run(8)
+    for one, two in zip(weights(whole), weights(again), strict=True):
+        assert torch.equal(one, two)
+
+
+def _data(vae, out):
+    from evenhand.skewville.train_denoiser import cache_latents
+
+    return cache_latents(WORLD, vae, 8, 5, out / "latents.safetensors")
+
+
+def test_a_shipped_model_loads_and_carries_its_world(tmp_path, vae):
+    DenoiserTraining(WORLD, vae, tmp_path, steps=1, batch=2, seed=1).run(4)
+    ship_model(WORLD, tmp_path / "pipeline", tmp_path / "model")
+    pipe = load_pipeline(str(tmp_path / "model"), dtype="float32")
+    assert pipe.unet.dtype == torch.float32
+    card = json.loads((tmp_path / "model" / "evenhand.json").read_text("utf-8"))
+    assert card["world"] == WORLD.hash
+    assert (tmp_path / "model" / "truth.csv").stat().st_size > 1000
+    assert not (tmp_path / "model.tmp").exists()
+
+
+def test_a_folder_of_something_else_is_never_replaced(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "letter.txt").write_text("dear")
+    with pytest.raises(RunDirectoryError, match="holds something else"):
+        train_world(WORLD, tmp_path / "work", tmp_path / "out", scale=0.001, autoencoder=MODEL_DIRECTORY / "vae")
+    assert (tmp_path / "out" / "letter.txt").read_text() == "dear"
+
+
+def test_the_training_of_another_world_is_not_continued(tmp_path):
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "world.json").write_text('{"world": "another", "scale": 1.0}')
+    with pytest.raises(RunDirectoryError, match="another world or scale"):
+        train_world(WORLD, tmp_path / "work", tmp_path / "out", scale=1.0, autoencoder=MODEL_DIRECTORY / "vae")
+
+
+def test_render_writes_pictures_and_labels_that_belong_together(tmp_path):
+    result = CliRunner().invoke(app, ["render", "--n", "6", "--seed", "3", "--out", str(tmp_path / "one")])
+    assert result.exit_code == 0
+    CliRunner().invoke(app, ["render", "--n", "6", "--seed", "3", "--out", str(tmp_path / "two")])
+    with (tmp_path / "one" / "labels.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["file"] for row in rows] == [f"{i:05d}.png" for i in range(6)]
+    for row in rows:
+        first, second = (np.asarray(Image.open(tmp_path / name / row["file"])) for name in ("one", "two"))
+        assert first.shape == (64, 64, 3)
+        assert np.array_equal(first, second)
+        if row["skin"]:
+            low, high = SKIN_BANDS[row["skin"]]
+            assert low <= float(row["skin_tone"]) <= high
+
+
+def test_more_pictures_begin_with_the_same_ones(tmp_path):
+    for n in (2, 4):
+        CliRunner().invoke(app, ["render", "--n", str(n), "--seed", "8", "--out", str(tmp_path / str(n))])
+    for name in itertools.islice(sorted(path.name for path in (tmp_path / "2").glob("*.png")), 2):
+        assert (tmp_path / "2" / name).read_bytes() == (tmp_path / "4" / name).read_bytes()
