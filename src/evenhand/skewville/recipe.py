@@ -21,7 +21,7 @@ from .train_vae import train_vae
 from .truth import write_truth
 from .world import World
 
-STEPS = {"vae": 2500, "denoiser": 8_000, "clip": 2800, "convnet": 1500}
+STEPS = {"vae": 2500, "denoiser": 6_500, "clip": 2800, "convnet": 1500}
 PICTURES = {"vae": 40_000, "denoiser": 72_000, "judges": 12_000}
 DEFAULT_STEPS, DEFAULT_GUIDANCE = 25, 2.0
 
