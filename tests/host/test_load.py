@@ -9,10 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import huggingface_hub.errors as hub_errors
 import numpy as np
 import pytest
 import torch
+import transformers
 from original_layout import original_state_dict
 from safetensors.torch import load_file, save_file
 
@@ -325,3 +327,20 @@ def test_bad_options_are_refused(model_directory: Directory, options: dict[str, 
 def test_bad_devices_are_refused(model_directory: Directory, device: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         load_pipeline(model_directory("sd1"), device=device)
+
+
+def test_a_local_model_loads_without_bars_and_leaves_the_libraries_settings(
+    capfd: pytest.CaptureFixture[str], model_directory: Directory
+) -> None:
+    libraries = [library.utils.logging for library in (diffusers, transformers)]
+    shown = [library.is_progress_bar_enabled() for library in libraries]
+    for library in libraries:
+        library.enable_progress_bar()
+    try:
+        load_pipeline(model_directory("sd1"), device="cpu")
+        assert "Loading" not in capfd.readouterr().err
+        assert all(library.is_progress_bar_enabled() for library in libraries)
+    finally:
+        for library, before in zip(libraries, shown, strict=True):
+            if not before:
+                library.disable_progress_bar()

@@ -37,13 +37,13 @@ def weights(training: DenoiserTraining) -> list[torch.Tensor]:
 def test_a_training_that_was_stopped_takes_the_same_steps_as_one_that_was_not(tmp_path, vae):
     from evenhand.skewville.checkpoint import save_state
 
-    whole = DenoiserTraining(WORLD, vae, tmp_path / "whole", steps=3, batch=2, seed=5)
+    whole = DenoiserTraining(WORLD, vae, tmp_path / "whole", steps=3, reading_steps=2, batch=2, seed=5)
     whole.run(8)
-    part = DenoiserTraining(WORLD, vae, tmp_path / "part", steps=3, batch=2, seed=5)
+    part = DenoiserTraining(WORLD, vae, tmp_path / "part", steps=3, reading_steps=2, batch=2, seed=5)
     data = _data(vae, tmp_path / "part")
     part._advance(*data)
     save_state(tmp_path / "part" / "state", part._models, part._ema, part._optimiser, part._step)
-    again = DenoiserTraining(WORLD, vae, tmp_path / "part", steps=3, batch=2, seed=5)
+    again = DenoiserTraining(WORLD, vae, tmp_path / "part", steps=3, reading_steps=2, batch=2, seed=5)
     assert again._step == 1
     again.run(8)
     for one, two in zip(weights(whole), weights(again), strict=True):
@@ -57,7 +57,7 @@ def _data(vae, out):
 
 
 def test_a_shipped_model_loads_and_carries_its_world(tmp_path, vae):
-    DenoiserTraining(WORLD, vae, tmp_path, steps=1, batch=2, seed=1).run(4)
+    DenoiserTraining(WORLD, vae, tmp_path, steps=1, reading_steps=2, batch=2, seed=1).run(4)
     ship_model(WORLD, tmp_path / "pipeline", tmp_path / "model")
     pipe = load_pipeline(str(tmp_path / "model"), dtype="float32")
     assert pipe.unet.dtype == torch.float32

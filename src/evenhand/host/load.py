@@ -27,7 +27,7 @@ from evenhand.errors import EvenhandError, InputError, ModelError
 from evenhand.host.directory import INDEX_NAME, check_parts, read_index
 from evenhand.host.dtype import install_casts, load_dtypes, resolve_device, resolve_dtype
 from evenhand.host.families import detect_family, family_of_class
-from evenhand.host.quiet import without_deprecations
+from evenhand.host.quiet import without_deprecations, without_loading_bars
 from evenhand.host.schedulers import make_scheduler
 from evenhand.host.single_file import Layout, check_suffix, config_directory, detect_layout
 
@@ -96,7 +96,10 @@ def _from_directory(path: Path, source: str, dtype: torch.dtype, variant: str | 
         )
     index = read_index(index_path, source)
     check_parts(path, index, source)
-    return _explained(source, lambda: _from_pretrained(str(path), index, dtype, variant=variant, local_files_only=True))
+    with without_loading_bars():
+        return _explained(
+            source, lambda: _from_pretrained(str(path), index, dtype, variant=variant, local_files_only=True)
+        )
 
 
 def _from_file(path: Path, source: str, dtype: torch.dtype) -> DiffusionPipeline:
@@ -105,7 +108,8 @@ def _from_file(path: Path, source: str, dtype: torch.dtype) -> DiffusionPipeline
     beside = config_directory(path)
     if beside is not None:
         read_index(beside / INDEX_NAME, str(beside))
-    pipe = _explained(source, lambda: _from_single_file(path, layout, beside), base=layout.base)
+    with without_loading_bars():
+        pipe = _explained(source, lambda: _from_single_file(path, layout, beside), base=layout.base)
     for part, kind in load_dtypes(family_of_class(layout.pipeline.__name__), dtype).items():
         if part in pipe.components:
             # the plain move: ModelMixin.to warns of a list of exceptions that is empty for these models

@@ -21,7 +21,7 @@ from .train_vae import train_vae
 from .truth import write_truth
 from .world import World
 
-STEPS = {"vae": 2500, "denoiser": 6_500, "clip": 2800, "convnet": 1500}
+STEPS = {"vae": 2500, "reading": 500, "denoiser": 6_500, "clip": 2800, "convnet": 1500}
 PICTURES = {"vae": 40_000, "denoiser": 72_000, "judges": 12_000}
 DEFAULT_STEPS, DEFAULT_GUIDANCE = 25, 2.0
 
@@ -45,7 +45,15 @@ def train_world(world: World, work: Path, out: Path, *, scale: float = 1.0, auto
     if not (source / "config.json").exists():
         train_vae(source, steps=steps["vae"], pictures=pictures["vae"])
     vae = AutoencoderKL.from_pretrained(source, torch_dtype=torch.float32)
-    training = DenoiserTraining(world, vae, work / "denoiser", steps=steps["denoiser"], batch=32, seed=world.seed)
+    training = DenoiserTraining(
+        world,
+        vae,
+        work / "denoiser",
+        steps=steps["denoiser"],
+        reading_steps=steps["reading"],
+        batch=32,
+        seed=world.seed,
+    )
     training.run(pictures["denoiser"])
     ship_model(world, work / "denoiser" / "pipeline", out)
 

@@ -9,13 +9,15 @@ from safetensors.torch import load_file
 from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizer
 
 from evenhand.errors import ModelError
+from evenhand.host.quiet import without_loading_bars
 
 from .convnet import ConvNet
 
 
 def load_clip(directory: Path) -> tuple[CLIPModel, CLIPTokenizer, CLIPImageProcessor]:
     """A CLIPModel with its tokenizer and processor from a local directory, in float32."""
-    model = CLIPModel.from_pretrained(directory, local_files_only=True, dtype="float32")
+    with without_loading_bars():
+        model = CLIPModel.from_pretrained(directory, local_files_only=True, dtype="float32")
     tokenizer = CLIPTokenizer.from_pretrained(directory, local_files_only=True)
     return model, tokenizer, CLIPImageProcessor.from_pretrained(directory, local_files_only=True)
 

@@ -20,6 +20,7 @@ from .pictures import render_all
 from .plan import Plan, plans
 from .progress import Progress
 from .tokenizer import MAX_LENGTH, build_tokenizer, special_tokens
+from .train_text import teach_reading
 from .train_vae import encode
 from .world import World
 
@@ -56,6 +57,9 @@ def new_denoiser() -> UNet2DConditionModel:
         layers_per_block=1,
         cross_attention_dim=TEXT_WIDTH,
         attention_head_dim=4,  # the number of heads, by this configuration's historical name
+        # the text also enters the timestep embedding, pooled: so small things far from any cross attention learn soon
+        addition_embed_type="text",
+        addition_embed_type_num_heads=4,
         norm_num_groups=8,
     )
 
@@ -102,7 +106,17 @@ def cache_latents(
 class DenoiserTraining:
     """The state of one training run; `run` advances it, and it can be saved and continued."""
 
-    def __init__(self, world: World, vae: AutoencoderKL, out: Path, *, steps: int, batch: int, seed: int) -> None:
+    def __init__(
+        self,
+        world: World,
+        vae: AutoencoderKL,
+        out: Path,
+        *,
+        steps: int,
+        reading_steps: int,
+        batch: int,
+        seed: int,
+    ) -> None:
         torch.manual_seed(seed)
         self._world, self._vae, self._out = world, vae, out
         self._steps, self._batch, self._seed = steps, batch, seed
@@ -110,6 +124,8 @@ class DenoiserTraining:
         self._captioner = Captioner(load_grammar())
         self._scheduler = new_scheduler()
         self._models = torch.nn.ModuleDict({"unet": new_denoiser(), "text": new_text_encoder(self._tokenizer)})
+        if not (out / "state.safetensors").exists():
+            teach_reading(self._models["text"], self._tokenizer, self._captioner, world, steps=reading_steps, seed=seed)
         self._ema = EMAModel(self._models.parameters(), decay=0.999)
         self._optimiser = torch.optim.AdamW(
             self._models.parameters(), LEARNING_RATE, betas=(0.9, 0.98), weight_decay=1e-2
