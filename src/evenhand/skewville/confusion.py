@@ -20,12 +20,14 @@ from scipy.stats import chi2_contingency
 from .attributes import Attributes
 from .captions import Captioner, load_grammar
 from .cells import concept
+from .draw_occupation import LOOKS
 from .judge_data import blank, noise
 from .phrases import CONCEPTS, true_class
 from .pictures import render_all, to_pictures, to_tensor
 from .plan import Plan
 from .train_vae import reconstruct
 from .uniform import uniform
+from .world import load_world
 
 STRENGTH = 0.25
 HEADS = (*CONCEPTS, "occupation", "scene", "region")
@@ -144,7 +146,9 @@ def measure_confusion(
     """Measure and write the confusion matrix of a judge as JSON, with its abstentions on pictures of nothing."""
     pipeline = StableDiffusionPipeline.from_pretrained(model, torch_dtype=torch.float32)
     rng = np.random.default_rng([seed, 8])
-    what = [uniform(rng) for _ in range(count)]
+    # image-to-image by a model that never saw an occupation would draw another one
+    known = load_world().occupations if image_to_image else tuple(LOOKS)
+    what = [uniform(rng, known) for _ in range(count)]
     pictures = (generated_like if image_to_image else reconstructions)(pipeline, what, seed)
     empty = judge.judge([*nothing(1000, seed), *[None] * 100], [concept(name) for name in ("gender", "unsafe")])
     how = "uniform renders through the autoencoder"
