@@ -123,9 +123,10 @@ class DenoiserTraining:
         self._tokenizer = build_tokenizer()
         self._captioner = Captioner(load_grammar())
         self._scheduler = new_scheduler()
-        self._models = torch.nn.ModuleDict({"unet": new_denoiser(), "text": new_text_encoder(self._tokenizer)})
+        text_encoder = new_text_encoder(self._tokenizer)
+        self._models = torch.nn.ModuleDict({"unet": new_denoiser(), "text": text_encoder})
         if not (out / "state.safetensors").exists():
-            teach_reading(self._models["text"], self._tokenizer, self._captioner, world, steps=reading_steps, seed=seed)
+            teach_reading(text_encoder, self._tokenizer, self._captioner, world, steps=reading_steps, seed=seed)
         self._ema = EMAModel(self._models.parameters(), decay=0.999)
         self._optimiser = torch.optim.AdamW(
             self._models.parameters(), LEARNING_RATE, betas=(0.9, 0.98), weight_decay=1e-2
