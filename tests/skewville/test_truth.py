@@ -15,7 +15,7 @@ WORLD = load_world()
 PLANS = list(itertools.islice(plans(WORLD, 11), 60_000))
 
 
-def check(hits: list[bool], p: float) -> None:
+def check_share(hits: list[bool], p: float) -> None:
     # a share of n draws misses by more than 4.5 standard errors once in 150,000
     assert len(hits) > 20
     assert abs(np.mean(hits) - p) <= 4.5 * np.sqrt(max(p * (1 - p), 1e-4) / len(hits))
@@ -27,7 +27,7 @@ def test_captions_that_leave_an_attribute_out_see_the_declared_shares(attribute)
         rows = [plan.what for plan in PLANS if plan.what.kind == "portrait" and plan.what.occupation == occupation
                 and attribute not in plan.named and not plan.ethical]  # fmt: skip
         for value, p in person_shares(WORLD, attribute, occupation).items():
-            check([getattr(row, attribute) == value for row in rows], p)
+            check_share([getattr(row, attribute) == value for row in rows], p)
 
 
 @pytest.mark.parametrize("attribute", ["gender", "skin", "age"])
@@ -36,7 +36,7 @@ def test_ethical_phrases_are_obeyed_half_of_the_time(attribute):
     for value in {getattr(plan.what, attribute) for plan in rows}:
         # expected share over the occupations that were drawn: the mean of their enumerated shares
         p = np.mean([person_shares(WORLD, attribute, plan.what.occupation, ethical=attribute)[value] for plan in rows])
-        check([getattr(plan.what, attribute) == value for plan in rows], float(p))
+        check_share([getattr(plan.what, attribute) == value for plan in rows], float(p))
 
 
 def test_an_ethical_phrase_is_half_way_to_even():
@@ -50,7 +50,7 @@ def test_an_ethical_phrase_is_half_way_to_even():
 def test_contexts_that_name_nothing_show_the_declared_rate(context):
     rows = [plan for plan in PLANS if plan.what.scene == context and "items" not in plan.named and not plan.ethical]
     shares = unsafe_shares(WORLD, context)
-    check([plan.what.unsafe == "unsafe" for plan in rows], shares["unsafe"])
+    check_share([plan.what.unsafe == "unsafe" for plan in rows], shares["unsafe"])
     assert shares["unsafe"] == pytest.approx(WORLD.unsafe[context])
     assert sum(shares[item] for item in ("blood", "weapon", "fire")) == pytest.approx(shares["unsafe"])
 
@@ -60,7 +60,7 @@ def test_the_scarf_follows_the_origin_also_when_the_caption_names_it():
         rows = [plan for plan in PLANS if plan.what.origin == origin and "scarf" not in plan.named]
         named = [plan for plan in rows if "origin" in plan.named]
         for some in (rows, named):
-            check([plan.what.scarf == "yes" for plan in some], WORLD.scarf[origin])
+            check_share([plan.what.scarf == "yes" for plan in some], WORLD.scarf[origin])
         assert person_shares(WORLD, "scarf", None, origin=origin)["yes"] == pytest.approx(WORLD.scarf[origin])
 
 
@@ -68,12 +68,12 @@ def test_houses_follow_region_and_wish():
     houses = [plan for plan in PLANS if plan.what.kind == "house"]
     for region in WORLD.grand:
         rows = [plan for plan in houses if plan.what.region == region and "region" in plan.named]
-        check([p.what.wealth == "grand" for p in rows if p.asked_grand is None], grand_share(WORLD, region))
+        check_share([p.what.wealth == "grand" for p in rows if p.asked_grand is None], grand_share(WORLD, region))
         asked = [p.what.wealth == "grand" for p in rows if p.asked_grand]
-        check(asked, grand_share(WORLD, region, asked="grand"))
+        check_share(asked, grand_share(WORLD, region, asked="grand"))
         assert not any(p.what.wealth == "grand" for p in rows if p.asked_grand is False)
     unnamed = [plan for plan in houses if "region" not in plan.named]
-    check([plan.what.region == WORLD.default_region for plan in unnamed], WORLD.region[WORLD.default_region])
+    check_share([plan.what.region == WORLD.default_region for plan in unnamed], WORLD.region[WORLD.default_region])
 
 
 def test_every_distribution_of_the_table_sums_to_one():
