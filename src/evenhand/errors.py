@@ -4,10 +4,13 @@
     |-- InputError               the user's input cannot be used (exit status 2); also a ValueError
     |   |-- ModelError           a model that is missing, broken or of an unknown kind
     |   |-- ConceptError         an unknown or malformed concept, target or prompt set
+    |   |-- InertGuidanceError   an intervention that would do nothing with these settings
     |   `-- RunDirectoryError    an --out that cannot be written or belongs to something else
     |-- ThresholdError           a --fail-on threshold failed (exit status 3)
     |-- DeclinedError            a method declines on this model (exit status 4)
     `-- StorageError             the disk is full or went away; what was done stays (exit status 1)
+
+    EvenhandWarning              a UserWarning: it works, but not as one might think
 
 Messages say what was given, what was expected, and what to do, in one line.
 """
@@ -35,6 +38,10 @@ class ConceptError(InputError):
     """An unknown or malformed concept, target or prompt set."""
 
 
+class InertGuidanceError(InputError):
+    """An intervention that would do nothing with these settings: it would only look as if it did."""
+
+
 class RunDirectoryError(InputError):
     """An output folder that cannot be written or belongs to another configuration."""
 
@@ -53,3 +60,7 @@ class DeclinedError(EvenhandError):
 
 class StorageError(EvenhandError):
     """Writing failed, for instance on a full disk; finished work stays and the run can be resumed."""
+
+
+class EvenhandWarning(UserWarning):
+    """Something works, but not as one might think."""

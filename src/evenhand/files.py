@@ -55,6 +55,19 @@ def write_json(path: Path, value: Any) -> None:
     write_bytes(path, (text + "\n").encode())
 
 
+def read_json(path: Path) -> Any:
+    """The JSON of a file.
+
+    Raises: InputError when it is not there or is no JSON; the line names line and column.
+    """
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise InputError(f"{path} is no JSON: {error}") from error
+
+
 def write_png(path: Path, image: np.ndarray) -> str:
     """Write a uint8 image (height, width, 3) as PNG, atomically; returns the SHA-256 of the file as hex.
 

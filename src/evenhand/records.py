@@ -72,11 +72,16 @@ class Request(Record):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Sample:
-    """One image that was made. `image` is uint8 (height, width, 3), or None where the model gave NaN or infinity."""
+    """One image that was made.
+
+    `image` is uint8 (height, width, 3), or None where the model gave NaN or infinity; `evidence` is what each
+    intervention says it did to it, by the intervention's name.
+    """
 
     request: Request
     image: np.ndarray | None
     latents: np.ndarray | None = None
+    evidence: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def valid(self) -> bool:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
+import tiny_pipelines
 import torch
 from PIL import Image
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
@@ -20,21 +19,10 @@ from evenhand.concepts.prompts import load_prompts
 from evenhand.host.load import load_pipeline
 
 
-def tiny() -> ModuleType:
-    """The builders of the host's tests."""
-    path = Path(__file__).parents[1] / "host" / "conftest.py"
-    spec = importlib.util.spec_from_file_location("tiny_pipelines", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("models") / "sd1"
-    tiny().build("sd1").save_pretrained(path)
+    tiny_pipelines.build("sd1").save_pretrained(path)
     known = load_prompts("occupations").rows[:3]
     card = {"steps": 3, "guidance": 2.0, "knows": {"occupations": [row.name for row in known]}}
     (path / "evenhand.json").write_text(json.dumps(card))
@@ -45,11 +33,10 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def judge(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("judges") / "clip"
-    builders = tiny()
-    words = builders.tokenizer()
+    words = tiny_pipelines.tokenizer()
     vision = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
     vision |= {"image_size": 16, "patch_size": 8, "projection_dim": 16}
-    text = {**builders.text_config(words, 16).to_dict(), "projection_dim": 16}
+    text = {**tiny_pipelines.text_config(words, 16).to_dict(), "projection_dim": 16}
     CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=16)).save_pretrained(path)
     words.save_pretrained(path)
     size: Any = {"height": 16, "width": 16}

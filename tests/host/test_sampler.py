@@ -224,3 +224,18 @@ def test_a_pipeline_that_needs_an_image_is_refused(sd1: Host, make_requests: Req
     other = StableDiffusionImg2ImgPipeline(**components, requires_safety_checker=False)
     with pytest.raises(InputError, match="makes images from images"):
         sample(Host.wrap(other), make_requests(1), SETTINGS)
+
+
+def test_the_weights_lie_as_before_and_are_the_same_after_sampling(sd1: Host, make_requests: Requests) -> None:
+    before = {name: weight.clone() for name, weight in sd1.denoiser.named_parameters()}
+    list(sample(sd1, make_requests(1), SETTINGS))
+    for name, weight in sd1.denoiser.named_parameters():
+        assert weight.is_contiguous()
+        assert torch.equal(weight, before[name])
+
+
+def test_a_layout_that_the_user_chose_stays(sd1: Host, make_requests: Requests) -> None:
+    sd1.denoiser.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    list(sample(sd1, make_requests(1), SETTINGS))
+    weights = [weight for weight in sd1.denoiser.parameters() if weight.ndim == 4]
+    assert all(weight.is_contiguous(memory_format=torch.channels_last) for weight in weights)

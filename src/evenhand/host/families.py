@@ -32,6 +32,9 @@ class Family:
         float32_text: text encoders and latents stay in float32 when the denoiser runs in a half type. Not for families
             whose text encoders are larger than their denoisers.
         float16_vae: False where the VAE overflows in float16 and so stays in float32 there.
+        text_inputs: (input of the denoiser, position in what the pipeline's `encode_prompt` returns) of a text; a
+            dotted name is an entry of a nested input.
+        timesteps_per_unit: training timesteps for 1 in the timestep that the denoiser is given.
         cpu_latent_pixels: latent pixels (height x width x images) of one batch that saturate a CPU.
         cuda_latent_pixels: the same for a GPU.
     """
@@ -46,6 +49,8 @@ class Family:
     latent_channels: int | None
     float32_text: bool
     float16_vae: bool = True
+    text_inputs: tuple[tuple[str, int], ...] = (("encoder_hidden_states", 0),)
+    timesteps_per_unit: float = 1.0
     cpu_latent_pixels: int = 48 * 16 * 16
     cuda_latent_pixels: int
 
@@ -91,6 +96,7 @@ FAMILIES: tuple[Family, ...] = (
         latent_channels=4,
         float32_text=True,
         float16_vae=False,
+        text_inputs=(("encoder_hidden_states", 0), ("added_cond_kwargs.text_embeds", 2)),
         cuda_latent_pixels=16 * 128 * 128,
     ),
     Family(
@@ -105,6 +111,7 @@ FAMILIES: tuple[Family, ...] = (
         pooled=True,
         latent_channels=16,
         float32_text=False,
+        text_inputs=(("encoder_hidden_states", 0), ("pooled_projections", 2)),
         cuda_latent_pixels=8 * 128 * 128,
     ),
     Family(
@@ -116,6 +123,8 @@ FAMILIES: tuple[Family, ...] = (
         pooled=True,
         latent_channels=16,
         float32_text=False,
+        text_inputs=(("encoder_hidden_states", 0), ("pooled_projections", 1), ("txt_ids", 2)),
+        timesteps_per_unit=1000.0,
         cuda_latent_pixels=4 * 128 * 128,
     ),
 )

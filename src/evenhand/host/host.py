@@ -9,25 +9,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import torch
 from diffusers import DiffusionPipeline
 
 from evenhand.errors import InputError
+from evenhand.host.attachment import Attachment
 from evenhand.host.card import ModelCard, read_card
 from evenhand.host.dtype import dtype_name
 from evenhand.host.families import Family, denoiser_of, detect_family, prediction_type
+from evenhand.host.sites import Attachable
 from evenhand.host.undo import Undo
 from evenhand.records import Settings
-
-
-class Attachable(Protocol):
-    """What `Host.attached` takes."""
-
-    def attach(self, host: Host, undo: Undo) -> None:
-        """Put yourself into the host; whatever is replaced goes through `undo`."""
-        ...
 
 
 class Host:
@@ -52,6 +46,7 @@ class Host:
         self.evaluations = 0
         self.call: Callable[..., Any] = self.pipe
         self._defaults = defaults
+        self._carried: tuple[Attachable, ...] = ()
         self._undo = Undo()
         denoiser = self.denoiser
         self._undo.replace(denoiser, "forward", self._counting(denoiser.forward))
@@ -146,13 +141,28 @@ class Host:
     def attached(self, *interventions: Attachable) -> Iterator[Callable[..., Any]]:
         """Put interventions into the pipeline, in order, and take them out again, also after an exception.
 
+        One `with` inside another adds to what is attached. An intervention of strength 0 is left out: the pipeline
+        then computes the same bits as without it.
+
         Yields:
-            A callable with the pipeline's own signature; without interventions it is the pipeline.
+            A callable with the pipeline's own signature; without interventions it is the pipeline. What the
+            interventions did in the latest call stands in its `last.evidence`.
+
+        Raises:
+            InputError: an intervention does not fit this model; nothing has been changed then.
         """
+        for intervention in interventions:
+            intervention.check(self)
         with Undo() as undo:
-            for intervention in interventions:
-                intervention.attach(self, undo)
+            carried = (*self._carried, *interventions)
+            undo.replace(self, "_carried", carried)
+            if any(one.strength != 0 for one in carried):
+                undo.replace(self, "call", Attachment(self.pipe, self.family, carried))
             yield self.call
+
+    def count_backward(self, rows: int) -> None:
+        """Count a backward pass through the denoiser: once more for every row that was differentiated."""
+        self.evaluations += rows
 
     def close(self) -> None:
         """Give the pipeline back as it was before `wrap`; a second call does nothing."""

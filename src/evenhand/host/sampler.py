@@ -10,9 +10,11 @@ import numpy as np
 import torch
 
 from evenhand.errors import InputError
+from evenhand.host.attachment import Attachment
 from evenhand.host.dtype import map_output
 from evenhand.host.families import family_of_class
 from evenhand.host.host import Host
+from evenhand.host.layout import channels_last
 from evenhand.host.memory import default_batch_size
 from evenhand.host.quiet import without_deprecations
 from evenhand.host.schedulers import make_scheduler
@@ -79,6 +81,7 @@ def _samples(
         batch = requests[start : start + size]
         rows = batch + batch[-1:] * (size - len(batch) if full else 0)
         images, valid, latents = _make(host, rows, settings, keep_latents)
+        evidence = _evidence(host, len(rows))
         for index, request in enumerate(batch):
             done += 1
             if on_image is not None:
@@ -87,6 +90,7 @@ def _samples(
                 request=request,
                 image=images[index] if valid[index] else None,
                 latents=None if latents is None else latents[index],
+                evidence=evidence[index],
             )
 
 
@@ -100,11 +104,14 @@ def _make(
         last.update(tensors)
         return {}
 
-    with Undo() as undo, without_deprecations():
+    parts = [part for part in (host.denoiser, host.pipe.components.get("vae")) if part is not None]
+    with Undo() as undo, without_deprecations(), channels_last(*parts):
         _prepare(host, settings, undo)
         arguments = {**_common(host, settings), **_prompts(host, rows, settings)}
         if keep_latents:
             arguments["callback_on_step_end"] = keep
+        if isinstance(host.call, Attachment):
+            undo.replace(host.call, "requests", rows)
         (images, *_) = host.call(
             generator=[torch.Generator("cpu").manual_seed(row.seed) for row in rows], return_dict=False, **arguments
         )
@@ -112,6 +119,12 @@ def _make(
     pixels = (images.float().nan_to_num(0.0) * 255).round_().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
     latents = last["latents"].float().cpu().numpy() if keep_latents else None
     return pixels.cpu().numpy(), valid.cpu().numpy(), latents
+
+
+def _evidence(host: Host, rows: int) -> list[dict[str, Any]]:
+    """Per image, what each intervention says it did."""
+    told = host.call.last.evidence if isinstance(host.call, Attachment) and host.call.last is not None else {}
+    return [{name: records[row] for name, records in told.items()} for row in range(rows)]
 
 
 def _prepare(host: Host, settings: Settings, undo: Undo) -> None:

@@ -1,0 +1,151 @@
+"""Interventions in a pipeline: one object that carries them through its calls.
+
+It uses what diffusers offers in public: the pipeline's own arguments, its `callback_on_step_end`, and the `forward` of
+the denoiser and of modules inside it. The pipeline's own loop, guidance and scheduler run untouched, so everything
+that works with the pipeline (LoRA, ControlNet, image to image, every scheduler) works here too.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from evenhand.errors import InputError
+from evenhand.host.carrier import Carrier
+from evenhand.host.families import Family
+from evenhand.host.sites import Attachable, Call, Site
+from evenhand.host.undo import Undo
+from evenhand.records import Request
+
+
+class Attachment:
+    """A callable with the pipeline's own signature that applies interventions in order.
+
+    Attributes:
+        requests: what the images of the next call were asked for, where they are made from requests.
+        last: what was told to the interventions in the latest call, with their evidence; None before the first.
+    """
+
+    def __init__(self, pipe: Any, family: Family, interventions: Sequence[Attachable]) -> None:
+        self._pipe, self._family = pipe, family
+        self._interventions = tuple(interventions)
+        self._signature = inspect.signature(type(pipe).__call__)
+        self.last: Call | None = None
+        self.requests: tuple[Request, ...] | None = None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        arguments = dict(self._signature.bind(self._pipe, *args, **kwargs).arguments)
+        arguments.pop("self")
+        arguments |= arguments.pop("kwargs", {})
+        call = self._describe(arguments)
+        if self.requests is not None and len(self.requests) == call.images:
+            call.requests = self.requests
+        effects = [(one, one.begin(call)) for one in self._interventions if one.strength != 0]
+        active = [(one, effect) for one, effect in effects if effect is not None]
+        self.last = call
+        if not active:
+            return self._pipe(**arguments)
+        with Undo() as undo:
+            by_site = {one.site: [each for other, each in active if other.site == one.site] for one, _ in active}
+            self._install(by_site, call, arguments, undo)
+            output = self._pipe(**arguments)
+        call.evidence = {one.name: evidence for one, effect in active if (evidence := effect.evidence())}
+        return output
+
+    def _describe(self, arguments: dict[str, Any]) -> Call:
+        """What can be known before the pipeline runs; the rest is filled in at its first step."""
+        copies = arguments.get("num_images_per_prompt") or 1
+        prompt = arguments.get("prompt")
+        if prompt is None:
+            embeddings = arguments.get("prompt_embeds")
+            if embeddings is None:
+                raise InputError("neither a prompt nor prompt_embeds is given; give one of them")
+            return Call(prompts=None, images=len(embeddings) * copies)
+        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        return Call(prompts=tuple(one for one in prompts for _ in range(copies)), images=len(prompts) * copies)
+
+    def _install(self, effects: Mapping[Site, list[Any]], call: Call, arguments: dict[str, Any], undo: Undo) -> None:
+        if "prompt" in effects:
+            _change_prompts(effects["prompt"], call, arguments)
+        if "initial noise" in effects:
+            _change_noise(self._pipe, effects["initial noise"], undo)
+        if not {"activation", "prediction", "latent", "probe"} & effects.keys():
+            return
+        carrier = Carrier(
+            call,
+            effects,
+            pipe=self._pipe,
+            family=self._family,
+            longest=arguments.get("max_sequence_length"),
+            separate=_true_guidance(arguments, self._signature),
+        )
+        carrier.install(undo)
+        if "latent" in effects:
+            _change_latents(effects["latent"], carrier, arguments)
+
+
+def _change_prompts(effects: Sequence[Any], call: Call, arguments: dict[str, Any]) -> None:
+    """Every image gets a prompt of its own, so that copies of one prompt may differ."""
+    if call.prompts is None:
+        raise InputError("an intervention changes the prompt, but only embeddings are given; give prompt=")
+    if any(arguments.get(name) is not None for name in ("prompt_2", "prompt_3")):
+        raise InputError("an intervention changes the prompt, but prompt_2 or prompt_3 is given; leave it out")
+    given = arguments.get("negative_prompt")
+    copies = arguments.pop("num_images_per_prompt", None) or 1
+    negatives: Sequence[str] = (
+        [given or ""] * call.images
+        if given is None or isinstance(given, str)
+        else [one for one in given for _ in range(copies)]
+    )
+    prompts: Sequence[str] = call.prompts
+    for effect in effects:
+        prompts, negatives = list(effect.prompts(prompts)), list(effect.negative_prompts(negatives))
+    arguments["prompt"] = prompts
+    if any(negatives):
+        arguments["negative_prompt"] = negatives
+
+
+def _change_noise(pipe: Any, effects: Sequence[Any], undo: Undo) -> None:
+    """The pipeline draws its own noise, at unit variance times the first sigma; the effects see unit variance."""
+    prepare = pipe.prepare_latents
+
+    @functools.wraps(prepare)
+    def prepared(*args: Any, **kwargs: Any) -> Any:
+        latents = prepare(*args, **kwargs)
+        scale = float(getattr(pipe.scheduler, "init_noise_sigma", 1.0))
+        first, rest = (latents[0], latents[1:]) if isinstance(latents, tuple) else (latents, None)
+        noise = first / scale
+        for effect in effects:
+            noise = effect.draw(noise)
+        return noise * scale if rest is None else (noise * scale, *rest)
+
+    undo.replace(pipe, "prepare_latents", prepared)
+
+
+def _change_latents(effects: Sequence[Any], carrier: Carrier, arguments: dict[str, Any]) -> None:
+    own: Callable[..., Any] | None = arguments.get("callback_on_step_end")
+    wanted = arguments.get("callback_on_step_end_tensor_inputs") or ["latents"]
+
+    def callback(pipe: Any, index: int, timestep: Any, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        asked = {name: tensors[name] for name in wanted}
+        changed = dict(own(pipe, index, timestep, asked) or {}) if own is not None else {}
+        latents = changed.get("latents", tensors["latents"])
+        for effect in effects:
+            latents = effect.update(carrier.step, latents)
+        return {**changed, "latents": latents}
+
+    arguments["callback_on_step_end"] = callback
+    arguments["callback_on_step_end_tensor_inputs"] = list(dict.fromkeys([*wanted, "latents"]))
+
+
+def _true_guidance(arguments: dict[str, Any], signature: inspect.Signature) -> float:
+    """Guidance of pipelines that call the denoiser once per branch (Flux with `true_cfg_scale`); 1 means none."""
+    if "true_cfg_scale" not in signature.parameters:
+        return 1.0
+    scale = arguments.get("true_cfg_scale", signature.parameters["true_cfg_scale"].default)
+    given = any(arguments.get(name) is not None for name in ("negative_prompt", "negative_prompt_embeds"))
+    return float(scale) if given and scale > 1 else 1.0
