@@ -36,6 +36,7 @@ def encode_text(pipe: Any, family: Family, text: str, longest: int | None = None
         EvenhandWarning: the text is longer than the first text encoder reads.
     """
     _warn_if_cut(pipe, text)
+    # where the pipeline computes, which also holds while its parts are offloaded
     arguments: dict[str, Any] = {"prompt": text, "device": pipe._execution_device, "num_images_per_prompt": 1}
     if longest is not None:
         arguments["max_sequence_length"] = longest

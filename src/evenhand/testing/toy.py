@@ -82,6 +82,11 @@ class ToyDenoiser(torch.nn.Module):
         self.mid_block = _Middle()
         self.config = SimpleNamespace(sample_size=SIDE, in_channels=CHANNELS)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the pictures lie; a pipeline asks its parts."""
+        return self.pictures.device
+
     def forward(
         self, sample: torch.Tensor, timestep: Any, encoder_hidden_states: torch.Tensor, return_dict: bool = True
     ) -> Any:
