@@ -205,6 +205,8 @@ class RunDirectory:
             "sha256": digest,
             "valid": sample.valid,
         }
+        if sample.evidence:
+            line["evidence"] = dict(sample.evidence)
         self._append("ledger.jsonl", [line])
         self._ledger[key] = line
 

@@ -14,6 +14,7 @@ from typer.testing import CliRunner, Result
 
 from evenhand.cli import app
 from evenhand.concepts.library import concept_names
+from evenhand.methods.table import METHODS
 
 Install = Callable[..., ToyHost]
 AUDIT = ("audit", "a/model", "--concept", "gender", "--limit", "2", "--images-per-prompt", "6")
@@ -79,7 +80,10 @@ def test_a_failed_threshold_is_three_after_everything_is_written(tmp_path: Path,
         (("--concept", "gender", "--target", "gender=female:0.5,female:0.5"), "twice"),
         (("--concept", "gender", "--size", "64"), "--size 64: expected width x height"),
         (("--concept", "gender", "--fail-on", "deviation.skin<=1"), "skin is not measured here"),
-        (("--concept", "gender", "--with", "safe-guidance"), "--with safe-guidance: there are no methods yet"),
+        (("--concept", "gender", "--with", "safe-guidence"), 'did you mean "safe-guidance"'),
+        (("--concept", "gender", "--with", "safe-guidance:prest=max"), 'did you mean "preset"'),
+        (("--concept", "gender", "--with", "safe-guidance:preset=mild"), "expected weak, weak-diffusers"),
+        (("--concept", "gender", "--with", "sega"), "no text for 'unsafe'; give one with text="),
         (("--present", "a hat"), "give both texts"),
         ((), "nothing to measure"),
         (("--colour", "red"), "No such option"),
@@ -146,7 +150,7 @@ def test_an_interruption_is_130_and_says_how_to_go_on(
 ) -> None:
     toy()
 
-    def interrupted(*_: object) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("evenhand.verbs.audit.observe", interrupted)
@@ -160,7 +164,7 @@ def test_an_internal_error_is_one_line_and_its_details_are_kept(
 ) -> None:
     toy()
 
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("no\nway")
 
     monkeypatch.setattr("evenhand.verbs.audit.observe", broken)
@@ -207,7 +211,8 @@ def test_lists_name_what_there_is() -> None:
     assert all(name in listed for name in concept_names())
     assert "occupations" in run("list", "prompts").stdout
     assert "clip" in run("list", "judges").stdout
-    assert "no methods yet" in run("list", "methods").stdout
+    listing = run("list", "methods").stdout
+    assert all(name in listing for name in METHODS)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["audit", "--help"], ["list", "concepts"], ["audit", "x"]])

@@ -84,3 +84,39 @@ def test_an_audit_of_a_saved_model_with_a_saved_judge(tmp_path: Path, model: Pat
     assert image.read_bytes() == before
     assert again["estimates"] == result["estimates"]
     assert again["costs"][0]["denoiser_evaluations"] == cost["denoiser_evaluations"] + 5 * 3 * 2
+
+
+def test_images_with_an_intervention_are_those_of_the_pipeline_with_it(tmp_path: Path, model: Path) -> None:
+    spec = 'negative-prompt:text="blood, fire"'
+    run("generate", model, "a nurse", "--with", spec, "--seed", 7, "--dtype", "float32", "--out", tmp_path / "with")
+    options = ("--negative-prompt", "blood, fire", "--seed", 7, "--dtype", "float32", "--out", tmp_path / "given")
+    run("generate", model, "a nurse", *options)
+    assert (tmp_path / "with/000.png").read_bytes() == (tmp_path / "given/000.png").read_bytes()
+    (entry,) = json.loads((tmp_path / "with/samples.json").read_text())["samples"]
+    assert entry["evidence"] == {"negative-prompt": {"prompt": "", "negative": "blood, fire"}}
+
+
+def test_an_audit_with_interventions_is_an_arm_of_its_own(tmp_path: Path, model: Path, judge: Path) -> None:
+    specs = ("safe-guidance:text=blood,preset=max", "negative-prompt:text=fire")
+    command: tuple[object, ...] = ("audit", model, "--concept", "gender", "--images-per-prompt", 2, "--judge", judge)
+    command = (*command, *(part for spec in specs for part in ("--with", spec)), "--dtype", "float32")
+    command = (*command, "--batch-size", 6, "--out", tmp_path / "run", "--json")
+    result = json.loads(run(*command).stdout)
+    name = " + ".join(specs)
+    assert result["arms"] == [name]
+    assert {estimate["intervention"] for estimate in result["estimates"]} == {name}
+    (cost,) = result["costs"]
+    # 6 images, 3 steps: two rows for guidance and one for the concept
+    assert (cost["intervention"], cost["denoiser_evaluations"]) == (name, 6 * 3 * 3)
+    lines = [json.loads(line) for line in (tmp_path / "run/ledger.jsonl").read_text().splitlines()]
+    assert all(line["evidence"]["safe-guidance"]["active_steps"] == 3 for line in lines)
+    assert all(line["arm"] == name for line in lines)
+    assert name in (tmp_path / "run/report.html").read_text().replace("&quot;", '"')
+
+
+def test_guidance_that_would_do_nothing_ends_in_one_line_and_leaves_no_image(tmp_path: Path, model: Path) -> None:
+    arguments = ("generate", model, "a nurse", "--with", "safe-guidance:text=blood", "--guidance", 1)
+    result = CliRunner().invoke(app, [str(one) for one in (*arguments, "--out", tmp_path / "out", "--quiet")])
+    assert result.exit_code == 2
+    assert "safe-guidance is inert at guidance 1" in result.output
+    assert not list((tmp_path / "out").glob("*.png"))

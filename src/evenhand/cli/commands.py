@@ -78,8 +78,6 @@ def audit(
     quiet: given.Quiet = False,
 ) -> None:
     """Measure the bias or the safety of a model, or of a folder of images."""
-    if interventions:
-        raise InputError(f"--with {interventions[0]}: there are no methods yet, they come with a later version")
     config = AuditConfig(
         source=source,
         question=Question(
@@ -93,6 +91,7 @@ def audit(
         image=given.image_options(steps, guidance, scheduler, size, negative_prompt),
         model=given.model_options(device, dtype, batch_size, revision, variant, lora),
         judge=judge,
+        interventions=tuple(interventions),
         out=out,
         command=_command(),
     )
@@ -151,14 +150,13 @@ def generate(
     quiet: given.Quiet = False,
 ) -> None:
     """Make images of one prompt; image i starts from seed + i, as with plain diffusers."""
-    if interventions:
-        raise InputError(f"--with {interventions[0]}: there are no methods yet, they come with a later version")
     config = GenerateConfig(
         source=model,
         prompt=prompt,
         images=images,
         seed=seed,
         latents=latents,
+        interventions=tuple(interventions),
         image=given.image_options(steps, guidance, scheduler, size, negative_prompt),
         model=given.model_options(device, dtype, batch_size, revision, variant, lora),
         out=out,

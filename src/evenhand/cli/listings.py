@@ -48,7 +48,13 @@ def _judges() -> RenderableType:
 
 
 def _methods() -> RenderableType:
-    return "There are no methods yet; they come with a later version."
+    from ..methods.table import METHODS
+
+    table = _table("method", "what it does", "parameters", "source")
+    for method in METHODS.values():
+        parameters = "\n".join(f"{one.name}={one.default or ''}  {one.help}" for one in method.parameters)
+        table.add_row(method.name, method.summary, parameters, method.source)
+    return table
 
 
 LISTINGS: Mapping[str, Callable[[], RenderableType]] = {

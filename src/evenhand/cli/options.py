@@ -30,7 +30,7 @@ Limit = Annotated[int | None, typer.Option(help="Only the first rows of each pro
 JudgeName = Annotated[
     str | None, typer.Option("--judge", help="A judge's name, or a CLIP model; else the model's own.")
 ]
-With = Annotated[list[str], typer.Option("--with", help="An intervention. There is none to choose from yet.")]
+With = Annotated[list[str], typer.Option("--with", help="An intervention, method:key=value,...; repeat it to stack.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 FailOn = Annotated[
     list[str], typer.Option("--fail-on", help='Exit with 3 unless "deviation.gender<=0.1" holds; repeat it.')

@@ -50,7 +50,9 @@ class Attachment:
         if not active:
             return self._pipe(**arguments)
         with Undo() as undo:
-            by_site = {one.site: [each for other, each in active if other.site == one.site] for one, _ in active}
+            by_site: dict[Site, list[Any]] = {}
+            for one, effect in active:
+                by_site.setdefault(one.site, []).append(effect)
             self._install(by_site, call, arguments, undo)
             output = self._pipe(**arguments)
         call.evidence = {one.name: evidence for one, effect in active if (evidence := effect.evidence())}

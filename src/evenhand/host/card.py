@@ -21,12 +21,14 @@ class ModelCard:
         steps: denoising steps.
         guidance: guidance scale.
         judge: name of the judge that was made for its images.
+        guidance_text: concept -> words that the model reads for what must not appear.
         knows: prompt set -> names of the rows that the model was trained on; a set that is not named is known whole.
     """
 
     steps: int | None = None
     guidance: float | None = None
     judge: str | None = None
+    guidance_text: Mapping[str, str] = field(default_factory=dict)
     knows: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
@@ -49,12 +51,16 @@ def read_card(directory: str | Path | None) -> ModelCard:
     for name, rows in knows.items():
         if not isinstance(rows, list) or not all(isinstance(row, str) for row in rows):
             raise ModelError(f"{path}: knows.{name} is {rows!r}, expected a list of row names")
+    texts = _checked(path, data, "guidance_text", dict) or {}
+    if not all(isinstance(text, str) for text in texts.values()):
+        raise ModelError(f"{path}: guidance_text is {texts!r}, expected a text for each concept")
     steps = _checked(path, data, "steps", int)
     guidance = _checked(path, data, "guidance", (int, float))
     return ModelCard(
         steps=steps,
         guidance=None if guidance is None else float(guidance),
         judge=_checked(path, data, "judge", str),
+        guidance_text=texts,
         knows={name: tuple(rows) for name, rows in knows.items()},
     )
 

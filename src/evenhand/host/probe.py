@@ -65,13 +65,39 @@ class Probe:
             output = self._forward(**inputs)
         return output[0] if isinstance(output, tuple) else output.sample
 
+    def output_of(self, module: str) -> torch.Tensor:
+        """What a module gives at this step for the images' own prompts, one row per image.
+
+        Cost: one denoiser row per image.
+        """
+        seen: list[torch.Tensor] = []
+        with Undo() as undo:
+            part = self._denoiser.get_submodule(module)
+            undo.replace(part, "forward", _keeping(part.forward, seen))
+            self.predict()
+        return seen[0]
+
+
+def _keeping(forward: Callable[..., Any], seen: list[torch.Tensor]) -> Callable[..., Any]:
+    def kept(*args: Any, **kwargs: Any) -> Any:
+        output = forward(*args, **kwargs)
+        seen.append(output[_place(output)] if isinstance(output, tuple) else output)
+        return output
+
+    return kept
+
+
+def _place(output: tuple[Any, ...]) -> int:
+    """Where the image is: a block of a transformer gives (text, image), one of a U-Net (image, skips)."""
+    return 1 if isinstance(output[1], torch.Tensor) else 0
+
 
 def _adding(forward: Callable[..., Any], vector: torch.Tensor) -> Callable[..., Any]:
     def shifted(*args: Any, **kwargs: Any) -> Any:
         output = forward(*args, **kwargs)
         if not isinstance(output, tuple):
             return output + _fitted(vector, output)
-        place = 1 if isinstance(output[1], torch.Tensor) else 0
+        place = _place(output)
         return (*output[:place], output[place] + _fitted(vector, output[place]), *output[place + 1 :])
 
     return shifted

@@ -7,6 +7,7 @@ that are held for several steps, the skipping of harmless prompts, and the evide
 from __future__ import annotations
 
 import dataclasses
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
@@ -307,7 +308,7 @@ class _Ledger:
             {
                 "active_steps": len(steps),
                 "switch": round(switch / terms, 6) if terms else None,
-                "norm": round(norm, 6),
+                "norm": round(norm, 6) if math.isfinite(norm) else None,
                 "skipped": skipped,
             }
             for steps, terms, switch, norm, skipped in zip(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from evenhand.errors import InputError
 from evenhand.interventions.prompt_map import PromptMap, Words
+from evenhand.methods.concept_text import concept_text
+from evenhand.methods.method import Method, Parameter, Setting
 
 
 def negative_prompt(text: str, *, wanted: Callable[[str], bool] | None = None) -> PromptMap:
@@ -32,3 +35,20 @@ def negative_prompt(text: str, *, wanted: Callable[[str], bool] | None = None) -
             for row in range(call.images)
         ],
     )
+
+
+def _build(setting: Setting, values: Mapping[str, Any]) -> PromptMap:
+    return negative_prompt(concept_text(setting, values)).scaled(values["strength"])
+
+
+METHOD = Method(
+    name="negative-prompt",
+    site="prompt",
+    source="the practice of classifier-free guidance, Ho and Salimans 2022, arXiv:2207.12598",
+    summary="a text in the negative prompt; the baseline that costs nothing",
+    parameters=(
+        Parameter(name="text", help="what must not appear; else the model's own words for the concept"),
+        Parameter(name="concept", help="the concept whose words are used", default="unsafe"),
+    ),
+    build=_build,
+)

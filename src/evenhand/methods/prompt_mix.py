@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from evenhand.errors import InputError
 from evenhand.interventions.assignment import Assignment
 from evenhand.interventions.prompt_map import PromptMap, Words
+from evenhand.methods.method import Method, Parameter, Setting
 
 
 def prompt_mix(assignment: Assignment, words: Mapping[str, str]) -> PromptMap:
@@ -29,3 +31,30 @@ def prompt_mix(assignment: Assignment, words: Mapping[str, str]) -> PromptMap:
     return PromptMap(
         name="prompt-mix", words=lambda call: [Words(prompt=words[one]) for one in assignment.classes(call)]
     )
+
+
+def _build(setting: Setting, values: Mapping[str, Any]) -> PromptMap:
+    concept = setting.concept(values["concept"])
+    assignment = Assignment(target=setting.target(concept), mode=values["allocation"], seed=setting.seed)
+    words = {name: name if values["words"] is None else values["words"].format(name) for name in concept.class_names}
+    return prompt_mix(assignment, words).scaled(values["strength"])
+
+
+METHOD = Method(
+    name="prompt-mix",
+    site="prompt",
+    source="group words in prompts, as in Fair Diffusion, Friedrich et al. 2023, arXiv:2302.10893",
+    summary="names the assigned class in each prompt; the baseline that costs nothing",
+    parameters=(
+        Parameter(name="concept", help="whose classes are named", default="gender"),
+        Parameter(
+            name="allocation",
+            help="who gets which class",
+            kind="choice",
+            default="stratified",
+            choices=("stratified", "iid"),
+        ),
+        Parameter(name="words", help='how a class is named, such as "{}-skinned"; else by its name'),
+    ),
+    build=_build,
+)

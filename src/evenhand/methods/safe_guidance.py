@@ -17,6 +17,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
 import torch
 
@@ -24,6 +25,8 @@ from evenhand.errors import InputError
 from evenhand.interventions.guidance_term import COMPLETE, Branches, GuidanceTerm, PolicyOf, Schedule, Term, everywhere
 from evenhand.interventions.policy import Category, SafetyPolicy
 from evenhand.interventions.window import Window
+from evenhand.methods.concept_text import concept_text
+from evenhand.methods.method import Method, Parameter, Setting
 
 PUBLISHED_TEXT = (
     "an image showing hate, harassment, violence, suffering, humiliation, harm, suicide, sexual, nudity, bodily "
@@ -142,3 +145,37 @@ def safe_guidance(
         strength=strength,
         distilled_scale=distilled_scale,
     )
+
+
+_SCHEDULES: Mapping[str, Schedule] = MappingProxyType({"full": COMPLETE, "exact": EXACT, "fast": FAST})
+
+
+def _build(setting: Setting, values: Mapping[str, Any]) -> GuidanceTerm:
+    text = concept_text(setting, values, PUBLISHED_TEXT)
+    exact = values["schedule"] == "exact"
+    policy = preset(values["preset"], text, steps=None if exact else _PUBLISHED_STEPS)
+    if values["warmup"] is not None:
+        (category,) = policy.categories
+        category = dataclasses.replace(category, window=Window(start=values["warmup"]))
+        policy = dataclasses.replace(policy, categories=(category,))
+    return safe_guidance(policy, schedule=_SCHEDULES[values["schedule"]], strength=values["strength"])
+
+
+_PUBLISHED_STEPS = 50
+
+METHOD = Method(
+    name="safe-guidance",
+    site="prediction",
+    source="Safe Latent Diffusion, Schramowski et al., CVPR 2023, arXiv:2211.05105",
+    summary="guidance away from what must not appear, while the image forms",
+    parameters=(
+        Parameter(name="preset", help="how strongly", kind="choice", default="strong", choices=tuple(PRESETS)),
+        Parameter(name="text", help="what must not appear; else the model's own words for the concept"),
+        Parameter(name="concept", help="the concept whose words are used", default="unsafe"),
+        Parameter(
+            name="schedule", help="how much is computed", kind="choice", default="full", choices=tuple(_SCHEDULES)
+        ),
+        Parameter(name="warmup", help="steps before it acts, or a share of them (0.14)", kind="start"),
+    ),
+    build=_build,
+)

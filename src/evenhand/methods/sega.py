@@ -12,11 +12,16 @@ gamma is not multiplied by the guidance scale.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 
 from evenhand.interventions.guidance_term import COMPLETE, Branches, GuidanceTerm, Schedule, Term, everywhere
 from evenhand.interventions.policy import Category, SafetyPolicy
 from evenhand.interventions.window import Window
+from evenhand.methods.concept_text import concept_text
+from evenhand.methods.method import Method, Parameter, Setting
 
 
 class SemanticFormula:
@@ -81,3 +86,29 @@ def sega(
         schedule=schedule,
         strength=strength,
     )
+
+
+def _build(setting: Setting, values: Mapping[str, Any]) -> GuidanceTerm:
+    return sega(
+        concept_text(setting, values),
+        scale=values["scale"],
+        quantile=values["quantile"],
+        warm_up=values["warmup"],
+        strength=values["strength"],
+    )
+
+
+METHOD = Method(
+    name="sega",
+    site="prediction",
+    source="SEGA, Brack et al., NeurIPS 2023, arXiv:2301.12247",
+    summary="semantic guidance away from a text",
+    parameters=(
+        Parameter(name="text", help="what must not appear; else the model's own words for the concept"),
+        Parameter(name="concept", help="the concept whose words are used", default="unsafe"),
+        Parameter(name="scale", help="edit scale", kind="number", default="4"),
+        Parameter(name="quantile", help="elements below it are left alone", kind="number", default="0.9"),
+        Parameter(name="warmup", help="steps before it acts, or a share of them", kind="start", default="0.2"),
+    ),
+    build=_build,
+)

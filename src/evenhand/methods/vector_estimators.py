@@ -71,14 +71,7 @@ class _Learning:
 
     def _start(self, probe: Probe) -> None:
         """The vector has the shape, and its rate the scale, of what the module gives."""
-        seen: list[torch.Tensor] = []
-        module = self._host.denoiser.get_submodule(self._module)
-        handle = module.register_forward_hook(lambda _, inputs, output: seen.append(output))
-        try:
-            probe.predict()
-        finally:
-            handle.remove()
-        output = seen[0][1] if isinstance(seen[0], tuple) else seen[0]
+        output = probe.output_of(self._module)
         channels = output.shape[1] if output.ndim == 4 else output.shape[-1]
         shape = output.shape[1:] if self._spatial else (channels,)
         self.vector = torch.zeros(shape, device=output.device, requires_grad=True)

@@ -78,7 +78,7 @@ class ToyDenoiser(torch.nn.Module):
     def __init__(self, pictures: torch.Tensor, alphas_cumprod: torch.Tensor) -> None:
         super().__init__()
         self.pictures = torch.nn.Parameter(pictures)
-        self.register_buffer("alphas_cumprod", alphas_cumprod)
+        self.alphas_cumprod = torch.nn.Parameter(alphas_cumprod, requires_grad=False)
         self.mid_block = _Middle()
         self.config = SimpleNamespace(sample_size=SIDE, in_channels=CHANNELS)
 
@@ -164,20 +164,20 @@ class ToyPipeline(DiffusionPipeline):
         self._guidance_scale = guidance_scale
         guided = guidance_scale > 1
         embedded, negative = self.encode_prompt(prompt, None, num_images_per_prompt, guided, negative_prompt)
-        latents = self.prepare_latents(len(embedded), generator, latents)
+        noisy = self.prepare_latents(len(embedded), generator, latents)
         self.scheduler.set_timesteps(num_inference_steps)
         self._num_timesteps = len(self.scheduler.timesteps)
         text = embedded if negative is None else torch.cat([negative, embedded])
         for index, time in enumerate(self.scheduler.timesteps):
-            rows = torch.cat([latents] * 2) if guided else latents
+            rows = torch.cat([noisy] * 2) if guided else noisy
             noise = self.unet(rows, time, encoder_hidden_states=text, return_dict=False)[0]
             if guided:
                 unconditional, conditional = noise.chunk(2)
                 noise = unconditional + guidance_scale * (conditional - unconditional)
-            latents = self.scheduler.step(noise, time, latents, return_dict=False)[0]
+            noisy = self.scheduler.step(noise, time, noisy, return_dict=False)[0]
             if callback_on_step_end is not None:
-                latents = callback_on_step_end(self, index, time, {"latents": latents}).pop("latents", latents)
-        images = latents if output_type == "latent" else (latents[:, :3] / 4 + 0.5).clamp(0, 1)
+                noisy = callback_on_step_end(self, index, time, {"latents": noisy}).pop("latents", noisy)
+        images = noisy if output_type == "latent" else (noisy[:, :3] / 4 + 0.5).clamp(0, 1)
         return SimpleNamespace(images=images) if return_dict else (images,)
 
     def _embed(self, prompts: Sequence[str], copies: int) -> torch.Tensor:

@@ -57,7 +57,8 @@ def run_audit(prepared: Prepared, watcher: Watcher) -> Audit:
     source, settings, facts = _open(prepared)
     facts = {"verb": "audit", "command": prepared.config.command, **facts}
     with RunDirectory.open(prepared.out, config=prepared.resolved, facts=facts) as run:
-        verdicts = [observe(source, run, one, settings, watcher) for one in prepared.series]
+        arm = prepared.arm.name
+        verdicts = [observe(source, run, one, settings, watcher, arm=arm) for one in prepared.series]
         result = _result(prepared, run, settings, verdicts)
         write_json(run.path / "result.json", result)
     if result["invalid"]:
@@ -78,8 +79,13 @@ def _open(prepared: Prepared) -> tuple[Source, Settings, dict[str, Any]]:
         return source, Settings(), {**facts, "judge": _card(judge)}
     # The model before the judge: when both are wrong, the user hears of what was typed.
     model = open_model(config.source, config.model, prepared.asked, prepared.known)
+    prepared.arm.check(model.host)
     judge = load_judge(prepared.judge or DEFAULT_JUDGE)
-    return ModelSource(model.host, model.settings, judge), model.settings, {**model.facts(), "judge": _card(judge)}
+    return (
+        ModelSource(model.host, model.settings, judge, prepared.arm),
+        model.settings,
+        {**model.facts(), "judge": _card(judge)},
+    )
 
 
 def _card(judge: Judge | None) -> dict[str, Any]:
@@ -92,15 +98,20 @@ def _result(
     config = prepared.config
     estimates: list[Estimate] = []
     for one, some in zip(prepared.series, verdicts, strict=True):
-        estimates += measure(one, some, margin=MARGIN, seed=config.effort.seed)
+        estimates += measure(one, some, margin=MARGIN, seed=config.effort.seed, arm=prepared.arm.name)
     evaluations, seconds = run.costs()
-    cost = Cost(intervention=None, images=prepared.images, denoiser_evaluations=evaluations, seconds=round(seconds, 3))
+    cost = Cost(
+        intervention=prepared.arm.name,
+        images=prepared.images,
+        denoiser_evaluations=evaluations,
+        seconds=round(seconds, 3),
+    )
     return {
         "schema": RESULT_SCHEMA,
         "verb": "audit",
         "model": config.source,
         "source": config.source,
-        "arms": [None],
+        "arms": [prepared.arm.name],
         "estimates": [estimate.to_dict() for estimate in estimates],
         "costs": [cost.to_dict()],
         "fit_costs": [],

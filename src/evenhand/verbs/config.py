@@ -102,7 +102,10 @@ class Effort(Record):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AuditConfig:
-    """One audit. `source` is a model or a folder of images; `out` None means a directory named by the configuration."""
+    """One audit. `source` is a model or a folder of images; `out` None means a directory named by the configuration.
+
+    `interventions` are SPECs, attached together in order.
+    """
 
     source: str
     question: Question
@@ -110,6 +113,7 @@ class AuditConfig:
     image: ImageOptions = ImageOptions()
     model: ModelOptions = ModelOptions()
     judge: str | None = None
+    interventions: tuple[str, ...] = ()
     out: Path | None = None
     command: str = ""
 
@@ -123,6 +127,7 @@ class GenerateConfig:
     images: int = 1
     seed: int = 0
     latents: bool = False
+    interventions: tuple[str, ...] = ()
     image: ImageOptions = ImageOptions()
     model: ModelOptions = ModelOptions()
     out: Path | None = None

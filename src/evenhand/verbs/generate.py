@@ -16,6 +16,7 @@ from ..files import write_bytes, write_json, write_png
 from ..host.sampler import sample
 from ..records import Request, Sample, canonical_json, content_hash
 from ..store import check_same_config, check_writable, versions
+from .arm import arm_of
 from .config import GenerateConfig
 from .defaults import asked_settings, read_card
 from .model import open_model
@@ -46,6 +47,7 @@ def generate(config: GenerateConfig, watcher: Watcher | None = None) -> Generate
     resolved = _resolved(config, asked)
     out = config.out or Path("runs") / f"generate-{content_hash(resolved)[:8]}"
     known = _known(out, resolved)
+    arm = arm_of(config.interventions, read_card(config.source), (), config.seed)
     model = open_model(config.source, config.model, asked, known)
     listing: dict[str, Any] = known or {
         "schema": SCHEMA,
@@ -57,19 +59,21 @@ def generate(config: GenerateConfig, watcher: Watcher | None = None) -> Generate
     }
     if listing["model"]["hash"] != model.facts()["model"]["hash"]:
         raise RunDirectoryError(f"{out} was begun with another model of the same name: choose another --out")
+    arm.check(model.host)
     done = {entry["index"]: entry for entry in listing["samples"] if _intact(out, entry)}
     requests = [_request(config, index) for index in range(config.images) if index not in done]
     watcher.start("images", total=config.images, done=len(done))
     write_json(out / _LIST, listing)
     batch = min(model.batch_size, config.images)
     latents = config.latents
-    samples = sample(model.host, requests, model.settings, batch_size=batch, keep_latents=latents, pad=True)
-    for count, one in enumerate(samples, 1):
-        done[one.request.index] = _write(out, one)
-        watcher.advance()
-        if count % batch == 0 or count == len(requests):
-            listing["samples"] = [done[index] for index in sorted(done)]
-            write_json(out / _LIST, listing)
+    with arm.attached(model.host):
+        samples = sample(model.host, requests, model.settings, batch_size=batch, keep_latents=latents, pad=True)
+        for count, one in enumerate(samples, 1):
+            done[one.request.index] = _write(out, one)
+            watcher.advance()
+            if count % batch == 0 or count == len(requests):
+                listing["samples"] = [done[index] for index in sorted(done)]
+                write_json(out / _LIST, listing)
     return Generated(out=out, listing=listing)
 
 
@@ -85,6 +89,8 @@ def _resolved(config: GenerateConfig, asked: Mapping[str, Any]) -> dict[str, Any
         "negative_prompt": config.image.negative_prompt,
         "model": config.model.to_dict(),
     }
+    if config.interventions:
+        resolved["with"] = config.interventions
     return json.loads(canonical_json(resolved))
 
 
@@ -130,6 +136,7 @@ def _write(out: Path, one: Sample) -> dict[str, Any]:
         "valid": one.valid,
         "sha256": digest,
         "latents": latents,
+        **({"evidence": one.evidence} if one.evidence else {}),
     }
 
 

@@ -12,19 +12,23 @@ from .series import Series
 
 
 def measure(
-    series: Series, verdicts: Mapping[Request, tuple[Verdict, ...]], *, margin: float, seed: int
+    series: Series, verdicts: Mapping[Request, tuple[Verdict, ...]], *, margin: float, seed: int, arm: str | None = None
 ) -> list[Estimate]:
-    """All estimates of one series: bias or safety of each concept, then whether the rows are recognised."""
+    """All estimates of one series and arm: bias or safety of each concept, then whether the rows are recognised."""
     estimates: list[Estimate] = []
     for concept in series.concepts:
         tallies = tally(concept, _by_row(series, concept, verdicts))
         if concept.kind == "safety":
-            estimates += safety_estimates(concept, tallies)
+            estimates += safety_estimates(concept, tallies, intervention=arm)
         else:
-            estimates += bias_estimates(concept, tallies, target=concept.reference, margin=margin, seed=seed)
+            estimates += bias_estimates(
+                concept, tallies, target=concept.reference, margin=margin, seed=seed, intervention=arm
+            )
     if series.recognition is not None:
         concept = series.recognition
-        estimates += recognition_estimates(concept, tally(concept, _by_row(series, concept, verdicts)))
+        estimates += recognition_estimates(
+            concept, tally(concept, _by_row(series, concept, verdicts)), intervention=arm
+        )
     return estimates
 
 

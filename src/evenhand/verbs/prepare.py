@@ -13,6 +13,7 @@ from ..errors import ConceptError, InputError
 from ..judges.base import DEFAULT_JUDGE
 from ..records import Request, canonical_json, content_hash
 from ..store import check_out
+from .arm import PLAIN, Arm, arm_of
 from .config import AuditConfig, half_width_at
 from .defaults import asked_settings, read_card
 from .folder import MANIFEST, Item, is_folder, labelled_concepts, read_manifest, series_of_folder
@@ -33,6 +34,7 @@ class Prepared:
         series: the images to make.
         asked: steps, guidance, scheduler, size as far as they are given.
         judge: name of the judge, None where the folder has a label for every concept.
+        arm: the interventions that are attached.
         items: of a folder, the item of each request; empty for a model.
     """
 
@@ -43,6 +45,7 @@ class Prepared:
     series: tuple[Series, ...]
     asked: Mapping[str, Any]
     judge: str | None
+    arm: Arm
     items: Mapping[Request, Item]
 
     @property
@@ -71,6 +74,7 @@ def prepare(config: AuditConfig) -> Prepared:
     if config.source.startswith(("http://", "https://")):
         raise InputError(f"{config.source}: auditing an endpoint comes with a later version; give a model or a folder")
     series, asked, judge, items = (_of_folder if is_folder(config.source) else _of_model)(config)
+    arm = _arm(config, series)
     resolved = _resolved(config, series, asked, judge, items)
     out = config.out or Path("runs") / f"audit-{content_hash(resolved)[:8]}"
     return Prepared(
@@ -81,6 +85,7 @@ def prepare(config: AuditConfig) -> Prepared:
         series=series,
         asked=asked,
         judge=judge,
+        arm=arm,
         items=items,
     )
 
@@ -109,6 +114,15 @@ def _of_folder(config: AuditConfig) -> _Parts:
             f"(such as {DEFAULT_JUDGE})"
         )
     return (series,), {}, config.judge if unlabelled else None, by_request
+
+
+def _arm(config: AuditConfig, series: tuple[Series, ...]) -> Arm:
+    if not config.interventions:
+        return PLAIN
+    if is_folder(config.source):
+        raise InputError(f"--with {config.interventions[0]}: the images of a folder are made already; give a model")
+    concepts = [concept for one in series for concept in one.concepts]
+    return arm_of(config.interventions, read_card(config.source), concepts, config.effort.seed)
 
 
 def _resolved(
@@ -140,6 +154,8 @@ def _resolved(
         "margin": MARGIN,
         "images": content_hash([item.to_dict() for item in items.values()]) if items else None,
     }
+    if config.interventions:
+        resolved["with"] = config.interventions
     # As it will be read back from run.json: lists where tuples were.
     return json.loads(canonical_json(resolved))
 
@@ -163,7 +179,10 @@ def describe(prepared: Prepared) -> list[str]:
         else:
             rows = 2 if guidance > 1 else 1
             total = prepared.images * steps * rows
-            lines.append(f"denoiser evaluations: {prepared.images} images x {steps} steps x {rows} rows = {total}")
+            more = f", and what {prepared.arm.name} adds" if prepared.arm.name else ""
+            lines.append(
+                f"denoiser evaluations: {prepared.images} images x {steps} steps x {rows} rows = {total}{more}"
+            )
     lines.append(f"run directory: {prepared.out}" + (" (continued)" if prepared.known else ""))
     return lines
 

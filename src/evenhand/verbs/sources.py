@@ -9,13 +9,14 @@ from ..host.host import Host
 from ..host.sampler import sample
 from ..judges.base import Judge
 from ..records import Request, Sample, Settings, Verdict
+from .arm import PLAIN, Arm
 
 
 class ModelSource:
     """Images of a host. The judge sees pictures only, never the pipeline."""
 
-    def __init__(self, host: Host, settings: Settings, judge: Judge) -> None:
-        self._host, self._settings, self._judge = host, settings, judge
+    def __init__(self, host: Host, settings: Settings, judge: Judge, arm: Arm = PLAIN) -> None:
+        self._host, self._settings, self._judge, self._arm = host, settings, judge, arm
 
     @property
     def judge_hash(self) -> str:
@@ -29,7 +30,8 @@ class ModelSource:
 
     def samples(self, requests: Sequence[Request], batch_size: int) -> Iterator[Sample]:
         """One sample per request, in order; padded: a resumed run computes at the shape of an undisturbed one."""
-        return sample(self._host, requests, self._settings, batch_size=batch_size, pad=True)
+        with self._arm.attached(self._host):
+            yield from sample(self._host, requests, self._settings, batch_size=batch_size, pad=True)
 
     def judge(self, samples: Sequence[Sample], concepts: Sequence[Concept]) -> Sequence[Sequence[Verdict]]:
         """What the judge perceives."""
