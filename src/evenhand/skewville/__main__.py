@@ -107,11 +107,15 @@ def measure(
     model: Annotated[Path | None, typer.Option(help="Model directory; the shipped one by default.")] = None,
     world: World = DEFAULT_WORLD,
     images: Annotated[int, typer.Option(help="Images per cell.")] = 200,
+    explicit: Annotated[int | None, typer.Option(help="Per cell that names an attribute; else as many.")] = None,
+    corner: Annotated[
+        int | None, typer.Option(help="Per occupation x tone x gender cell; else a quarter as many.")
+    ] = None,
     guidance: Annotated[float | None, typer.Option(help="Guidance scale; the model's own by default.")] = None,
     seed: Annotated[int, typer.Option(help="Run seed.")] = 1,
 ) -> None:
     """Measure a trained model cell by cell and print it beside the declared truth."""
-    sizes = Sizes(images=images, guidance=guidance, seed=seed)
+    sizes = Sizes(images=images, explicit=explicit, corner=corner, guidance=guidance, seed=seed)
     _calibrate(load_world(world), model or MODEL_DIRECTORY, out, sizes)
 
 

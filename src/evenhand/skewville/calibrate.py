@@ -30,15 +30,15 @@ def calibrate(world: World, model: Path, judge: Any, out: Path, sizes: Sizes) ->
         if sizes.guidance is not None:
             settings = dataclasses.replace(settings, guidance=sizes.guidance)
         cells = [
-            *neutral_cells(world, grammar, sizes.images),
-            *explicit_cells(world, grammar, sizes.images, max(1, sizes.images // 4)),
+            *neutral_cells(world, grammar, sizes.counts["neutral"]),
+            *explicit_cells(world, grammar, sizes.counts["explicit"], sizes.counts["corner"]),
         ]
         log = out / f"cells-{settings.guidance:g}.jsonl"
         counts = measure(host, judge, cells, settings, log, seed=sizes.seed)
     found = {
         "guidance": settings.guidance,
         "steps": settings.steps,
-        "images": sizes.images,
+        "images": sizes.counts,
         "seed": sizes.seed,
         "calibration": calibrations(world, counts),
         "obedience": obedience(world, counts),

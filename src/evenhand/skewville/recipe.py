@@ -21,9 +21,9 @@ from .train_vae import train_vae
 from .truth import write_truth
 from .world import World
 
-STEPS = {"vae": 2500, "reading": 500, "denoiser": 6_500, "clip": 2800, "convnet": 1500}
-PICTURES = {"vae": 40_000, "denoiser": 72_000, "judges": 12_000}
-DEFAULT_STEPS, DEFAULT_GUIDANCE = 25, 2.0
+STEPS = {"vae": 2500, "reading": 500, "denoiser": 6_000, "settling": 2_200, "clip": 2800, "convnet": 1500}
+PICTURES = {"vae": 40_000, "denoiser": 64_000, "judges": 12_000}
+DEFAULT_STEPS, DEFAULT_GUIDANCE = 25, 1.5
 
 
 def train_world(world: World, work: Path, out: Path, *, scale: float = 1.0, autoencoder: Path | None = None) -> None:
@@ -50,6 +50,7 @@ def train_world(world: World, work: Path, out: Path, *, scale: float = 1.0, auto
         vae,
         work / "denoiser",
         steps=steps["denoiser"],
+        settling=steps["settling"],
         reading_steps=steps["reading"],
         batch=32,
         seed=world.seed,

@@ -168,15 +168,18 @@ def figures_page(world: World, run: Path) -> str:
         found = json.loads(file.read_text("utf-8"))
         sizes[found["guidance"]] = found
         by_guidance[found["guidance"]] = read_counts(run / f"cells-{found['guidance']:g}.jsonl")
-    main = max(sizes.values(), key=lambda found: found["images"])
+    main = max(sizes.values(), key=lambda found: found["images"]["neutral"])
     counts = by_guidance[main["guidance"]]
     found = calibrations(world, counts)
-    others = ", ".join(f"{one['images']} at {guidance:g}" for guidance, one in sorted(sizes.items()) if one is not main)
+    others = ", ".join(
+        f"{one['images']['neutral']} at {guidance:g}" for guidance, one in sorted(sizes.items()) if one is not main
+    )
     return "\n".join(
         [
             _INTRODUCTION.format(
-                images=main["images"],
-                cell=main["images"] // 4,
+                images=main["images"]["neutral"],
+                explicit=main["images"]["explicit"],
+                corner=main["images"]["corner"],
                 steps=main["steps"],
                 guidance=main["guidance"],
                 seed=main["seed"],
@@ -190,7 +193,8 @@ def figures_page(world: World, run: Path) -> str:
                 ],
             ),
             "## Guidance\n",
-            f"Images per cell: {main['images']} at {main['guidance']:g}, {others}. Guidance sharpens shares.\n"
+            f"Images per neutral cell: {main['images']['neutral']} at {main['guidance']:g}, {others}. "
+            "Guidance sharpens shares.\n"
             if others
             else "",
             guidance_table(world, by_guidance),
@@ -217,8 +221,9 @@ def figures_page(world: World, run: Path) -> str:
 _INTRODUCTION = """# Skewville, measured
 
 Written by `python -m evenhand.skewville tables`, from
-`python -m evenhand.skewville measure --images {images} --seed {seed}`. {images} images a cell
-({cell} per occupation x tone x gender cell), {steps} DDIM steps, guidance {guidance:g}, run seed {seed},
-read by the report judge; an abstention counts against the label; intervals are Wilson's at 95 %.
+`python -m evenhand.skewville measure --images {images} --explicit {explicit} --corner {corner} --seed {seed}`.
+{images} images a cell of prompts that name nothing, {explicit} of prompts that name an attribute, {corner} per
+occupation x tone x gender cell; {steps} DDIM steps, guidance {guidance:g}, run seed {seed}, read by the report judge.
+An abstention counts against the label; intervals are Wilson's at 95 %.
 Skewville is easier to steer than a large model; these figures say nothing about any other model.
 """

@@ -18,6 +18,7 @@ from .convnet import ConvNet
 from .judge_data import UNKNOWN, JudgeData
 from .phrases import class_phrases
 from .plan import Plan
+from .precision import mixed_precision
 from .progress import Progress
 from .tokenizer import MAX_LENGTH, build_tokenizer, special_tokens
 
@@ -85,7 +86,7 @@ def train_clip(out: Path, data: JudgeData, *, steps: int, batch: int = 64, seed:
         for _ in range(steps):
             images, labels, rows = data.batch(rng, batch)
             captions = [_caption(data, row, captioner, rng) for row in rows if row >= 0]
-            with torch.autocast("cpu", torch.bfloat16):
+            with mixed_precision():
                 seen = model.visual_projection(model.vision_model(images).pooler_output)
             read = torch.cat([_read(model, tokenizer, texts) for texts in (phrases, captions)])
             seen, read = functional.normalize(seen.float(), dim=-1), functional.normalize(read.float(), dim=-1)

@@ -12,6 +12,7 @@ from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch.nn import functional
 
 from .pictures import render_all, to_tensor
+from .precision import mixed_precision
 from .progress import Progress
 from .uniform import uniform
 
@@ -66,7 +67,7 @@ def train_vae(out: Path, *, steps: int, batch: int = 32, seed: int = 0, pictures
     with Progress("autoencoder", steps, quantity="images", batch=batch) as progress:
         for _ in range(steps):
             images = to_tensor(data[rng.integers(0, pictures, batch)])
-            with torch.autocast("cpu", torch.bfloat16):
+            with mixed_precision():
                 posterior = posterior_of(vae, images)
                 decoded = decoded_from(vae, posterior.sample())
             loss = reconstruction_loss(decoded.float(), images) + KL_WEIGHT * posterior.kl().mean() / 1024
@@ -88,7 +89,7 @@ def encode(vae: AutoencoderKL, data: np.ndarray, batch: int = 64) -> torch.Tenso
     vae.eval()
     parts = []
     for start in range(0, len(data), batch):
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed_precision():
             parts.append(posterior_of(vae, to_tensor(data[start : start + batch])).mode().float())
     return torch.cat(parts)
 
@@ -99,7 +100,7 @@ def reconstruct(vae: AutoencoderKL, data: np.ndarray, batch: int = 64) -> torch.
     vae.eval()
     parts = []
     for start in range(0, len(data), batch):
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed_precision():
             latents = posterior_of(vae, to_tensor(data[start : start + batch])).mode()
             parts.append(decoded_from(vae, latents).float())
     return torch.cat(parts)
