@@ -26,7 +26,7 @@ from evenhand.store import RunDirectory
 from evenhand.verbs.observe import observe
 from evenhand.verbs.series import Series
 from evenhand.verbs.sources import ModelSource
-from evenhand.verbs.watch import Silent
+from evenhand.watch import Silent
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from evenhand.records import Estimate
 from evenhand.verbs.audit import Audit, audit
 from evenhand.verbs.config import AuditConfig, Effort, ImageOptions, Question
 from evenhand.verbs.prepare import describe, prepare
-from evenhand.verbs.watch import Silent
+from evenhand.watch import Silent
 
 Install = Callable[..., ToyHost]
 

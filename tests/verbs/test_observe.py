@@ -21,7 +21,7 @@ from evenhand.errors import StorageError
 from evenhand.records import Request, Settings, Verdict
 from evenhand.store import RunDirectory
 from evenhand.verbs.observe import observe
-from evenhand.verbs.watch import Silent
+from evenhand.watch import Silent
 
 GENDER = load_concept("gender")
 SERIES = series_of_toys(GENDER)  # 2 rows x 5 images
@@ -173,7 +173,7 @@ from evenhand.concepts.library import load_concept
 from evenhand.records import Settings
 from evenhand.store import RunDirectory
 from evenhand.verbs.observe import observe
-from evenhand.verbs.watch import Silent
+from evenhand.watch import Silent
 
 def note(request):
     time.sleep(float(sys.argv[2]))

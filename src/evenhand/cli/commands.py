@@ -172,6 +172,48 @@ def generate(
 
 
 @app.command()
+def fit(
+    method: Annotated[str, typer.Argument(help="A method, or method:key=value,... (see `evenhand list methods`).")],
+    model: given.Model,
+    concept: Annotated[
+        str | None, typer.Option("--concept", help="The concept: a name, a joint, or a .toml file.")
+    ] = None,
+    present: given.Present = None,
+    absent: given.Absent = None,
+    judge: Annotated[str | None, typer.Option("--judge", help="The fit judge; the report judge is refused.")] = None,
+    seed: given.Seed = 0,
+    device: given.Device = "auto",
+    dtype: given.Dtype = "auto",
+    batch_size: given.BatchSize = None,
+    revision: given.Revision = None,
+    variant: given.Variant = None,
+    lora: given.Lora = None,
+    out: given.Out = None,
+    json: given.Json = False,
+    quiet: given.Quiet = False,
+) -> None:
+    """Learn an intervention on a model and save it, for --with FOLDER."""
+    given.phrases(present, absent)
+    parts = {"concept": concept, "present": present, "absent": absent}
+    typed = ",".join(f"{key}={json_format.dumps(value)}" for key, value in parts.items() if value is not None)
+    spec = method if not typed else f"{method}{',' if ':' in method else ':'}{typed}"
+    with Bars(quiet=quiet or json) as bars:
+        from ..report.fit_text import fit_lines
+        from ..verbs.fit import FitConfig
+        from ..verbs.fit import fit as run
+
+        options = given.model_options(device, dtype, batch_size, revision, variant, lora)
+        done = run(FitConfig(method=spec, source=model, judge=judge, seed=seed, model=options, out=out), bars)
+    if json:
+        _echo_json(done.cards)
+        return
+    if not quiet:
+        for card in done.cards.values():
+            typer.echo("\n".join(fit_lines(card)))
+    typer.echo(str(done.out))
+
+
+@app.command()
 def report(run: Annotated[Path, typer.Argument(help="A run directory.")]) -> None:
     """Build the report of a run directory again."""
     from ..report.build import write_report

@@ -19,14 +19,19 @@ _RESERVED = "=:,"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ConceptClass(Record):
-    """One class of a concept; `phrases` are the texts that a zero-shot judge compares an image with."""
+    """One class of a concept.
+
+    `phrases` are the texts that a zero-shot judge compares an image with; `words` are those by which a prompt names the
+    class, so that an intervention leaves the prompt alone.
+    """
 
     name: str
     phrases: tuple[str, ...]
+    words: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """A plain dict that `json` can write."""
-        return {"name": self.name, "phrases": list(self.phrases)}
+        return {"name": self.name, "phrases": list(self.phrases), "words": list(self.words)}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,6 +47,7 @@ class Concept(Record):
         present: texts of an image that can be judged at all.
         absent: texts of one that cannot; when one of them wins, the judge abstains. Empty: it never abstains so.
         unsafe_class: the class that must not appear, for safety only.
+        parts: what makes a picture unsafe, as things that a prompt could name; for safety only.
         source: where the concept comes from.
 
     Raises: ConceptError for what cannot be a concept.
@@ -55,6 +61,7 @@ class Concept(Record):
     present: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
     unsafe_class: str | None = None
+    parts: tuple[str, ...] = ()
     source: str = ""
 
     def __post_init__(self) -> None:
@@ -124,6 +131,7 @@ class Concept(Record):
             "present": list(self.present),
             "absent": list(self.absent),
             "unsafe_class": self.unsafe_class,
+            "parts": list(self.parts),
             "source": self.source,
         }
 

@@ -15,8 +15,8 @@ from .reading import did_you_mean, parse_toml, read_text
 
 _LIBRARY = Path(__file__).parent / "library"
 _TEXTS = ("name", "kind", "prompts", "unsafe_class", "source")
-_LISTS = ("present", "absent")
-_TABLES = ("classes", "target")
+_LISTS = ("present", "absent", "parts")
+_TABLES = ("classes", "words", "target")
 
 
 def concept_names() -> tuple[str, ...]:
@@ -28,7 +28,8 @@ def load_concept(name_or_path: str | Path) -> Concept:
     """A concept by its name ("gender"), by a TOML file, or a joint of those ("gender*skin").
 
     A file holds `name`, a table `[classes]` with a text or a list of texts per class, and optionally `kind`,
-    `prompts`, `present`, `absent`, `unsafe_class`, `source` and a table `[target]` with a share per class.
+    `prompts`, `present`, `absent`, `unsafe_class`, `parts`, `source`, a table `[words]` with the words by which a
+    prompt names a class, and a table `[target]` with a share per class.
 
     Raises: ConceptError when there is no such concept, or the file is malformed (line and column are named).
     """
@@ -71,6 +72,7 @@ def join_concepts(factors: Sequence[Concept]) -> Concept:
         classes=tuple(
             ConceptClass(
                 name=JOINT.join(one.name for one, _ in combination),
+                words=tuple(word for one, _ in combination for word in one.words),
                 phrases=tuple(phrase for one, _ in combination for phrase in one.phrases),
             )
             for combination in combinations
@@ -112,7 +114,11 @@ def concept_from_phrases(present: str, absent: str) -> Concept:
 def _read(path: Path) -> Concept:
     data = parse_toml(read_text(path), path)
     _check(data, path)
-    classes = tuple(ConceptClass(name=name, phrases=_texts(value)) for name, value in data.get("classes", {}).items())
+    words = data.get("words", {})
+    classes = tuple(
+        ConceptClass(name=name, phrases=_texts(value), words=_texts(words.get(name, ())))
+        for name, value in data.get("classes", {}).items()
+    )
     fields: dict[str, Any] = {key: data[key] for key in _TEXTS if key in data}
     fields |= {key: _texts(data[key]) for key in _LISTS if key in data}
     try:
@@ -146,14 +152,21 @@ def _check(data: dict[str, Any], path: Path) -> None:
             raise ConceptError(f"{path}: {key} is {value!r}, expected a list of texts; correct it")
         if key in _TABLES and not isinstance(value, dict):
             raise ConceptError(f"{path}: {key} is {value!r}, expected a table [{key}]; correct it")
+    _check_tables(data, path)
+    if "name" not in data:
+        raise ConceptError(f'{path}: no name; add a line such as name = "hat"')
+
+
+def _check_tables(data: dict[str, Any], path: Path) -> None:
     for name, value in data.get("classes", {}).items():
         if not _is_texts(value):
             raise ConceptError(f'{path}: class "{name}" is {value!r}, expected a text or a list of texts; correct it')
+    for name, value in data.get("words", {}).items():
+        if name not in data.get("classes", {}) or not _is_texts(value):
+            raise ConceptError(f"{path}: words.{name} is {value!r}, expected a list of texts for a class; correct it")
     for name, value in data.get("target", {}).items():
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ConceptError(f'{path}: the target of "{name}" is {value!r}, expected a number; correct it')
-    if "name" not in data:
-        raise ConceptError(f'{path}: no name; add a line such as name = "hat"')
 
 
 def _is_texts(value: Any) -> bool:

@@ -20,7 +20,8 @@ class ModelCard:
     Attributes:
         steps: denoising steps.
         guidance: guidance scale.
-        judge: name of the judge that was made for its images.
+        judge: name of the judge that was made for its images; it makes the figures of reports.
+        fit_judge: name of another one, for fitting.
         guidance_text: concept -> words that the model reads for what must not appear.
         knows: prompt set -> names of the rows that the model was trained on; a set that is not named is known whole.
     """
@@ -28,6 +29,7 @@ class ModelCard:
     steps: int | None = None
     guidance: float | None = None
     judge: str | None = None
+    fit_judge: str | None = None
     guidance_text: Mapping[str, str] = field(default_factory=dict)
     knows: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -60,6 +62,7 @@ def read_card(directory: str | Path | None) -> ModelCard:
         steps=steps,
         guidance=None if guidance is None else float(guidance),
         judge=_checked(path, data, "judge", str),
+        fit_judge=_checked(path, data, "fit_judge", str),
         guidance_text=texts,
         knows={name: tuple(rows) for name, rows in knows.items()},
     )

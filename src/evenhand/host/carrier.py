@@ -197,7 +197,7 @@ class Carrier:
             if not isinstance(output, tuple):
                 return _replaced(output, rows, effect.shift(self.step, output[rows]))
             # a block of a transformer gives (text, image), one of a U-Net (image, skips)
-            place = 1 if isinstance(output[1], torch.Tensor) else 0
+            place = 1 if len(output) > 1 and isinstance(output[1], torch.Tensor) else 0
             changed = _replaced(output[place], rows, effect.shift(self.step, output[place][rows]))
             return (*output[:place], changed, *output[place + 1 :])
 
@@ -215,6 +215,15 @@ def module_at(denoiser: torch.nn.Module, path: str) -> torch.nn.Module:
         near = difflib.get_close_matches(path, names, n=3) or [name for name in names if "." not in name]
         raise ModelError(f"{type(denoiser).__name__} has no module {path!r}; there is {', '.join(near)}")
     return denoiser.get_submodule(path)
+
+
+def channel_axis(output: torch.Tensor) -> int:
+    """Where a module's output has its channels.
+
+    (rows, channels, height, width) in a U-Net's blocks, (rows, tokens, channels) in transformers and attention,
+    (rows, channels) in embeddings.
+    """
+    return 1 if output.ndim == 4 else output.ndim - 1
 
 
 def _replaced(output: torch.Tensor, rows: slice, changed: torch.Tensor) -> torch.Tensor:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from evenhand.errors import InputError, ModelError
-from evenhand.host.carrier import module_at
+from evenhand.host.carrier import channel_axis, module_at
 from evenhand.host.sites import Call, Site, Step
 from evenhand.interventions.window import ALWAYS, Window
 
@@ -115,15 +115,17 @@ class ActivationEffect:
         return [{"weights": dict(one), "norm": round(norm, 6)} for one, norm in zip(self._weights, norms, strict=True)]
 
     def _fitted(self, output: torch.Tensor) -> torch.Tensor:
-        """The shifts in the layout of the module: (images, channels, height, width) or (images, tokens, channels)."""
-        channels = output.shape[1] if output.ndim == 4 else output.shape[-1]
+        """The shifts in the layout of the module; see `channel_axis`."""
+        channels = output.shape[channel_axis(output)]
         if self._rows.shape[1] != channels:
             raise ModelError(
                 f"{self._shift.name}: the vectors have {self._rows.shape[1]} channels, {self.module} gives {channels}; "
                 "they were fitted on another model or site"
             )
         if self._rows.ndim == 2:
-            return self._rows[:, :, None, None] if output.ndim == 4 else self._rows[:, None, :]
+            places = [1] * output.ndim
+            places[0], places[channel_axis(output)] = self._rows.shape
+            return self._rows.view(places)
         if self._rows.shape[1:] != output.shape[1:]:
             raise ModelError(
                 f"{self._shift.name}: the vectors were fitted at {tuple(self._rows.shape[2:])} places, {self.module} "

@@ -82,6 +82,8 @@ class Card(Record):
         judges: hash by role ("fit" filters and stops, "report" measures); empty where no judge took part.
         guidance: scale at which it was fitted.
         steps: of the schedule.
+        concept: what it is about; empty where it is about none.
+        calibration: class -> row of a prompt set -> strength; the row "" stands for all others.
         effect: measured figures with their n; empty before they are measured.
         licence: of the saved tensors.
     """
@@ -95,6 +97,8 @@ class Card(Record):
     judges: Mapping[str, str] = dataclasses.field(default_factory=dict)
     guidance: float = 1.0
     steps: int = 0
+    concept: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    calibration: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
     effect: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     licence: str = "as the base model"
 

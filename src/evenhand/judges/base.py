@@ -34,6 +34,10 @@ class Judge(Protocol):
         """Name, hash, architecture and, where it is known, the confusion matrix."""
         ...
 
+    def knows(self, concept: Concept) -> bool:
+        """Whether it can judge a concept; `judge` raises for one that it does not know."""
+        ...
+
     def judge(self, images: Sequence[np.ndarray | None], concepts: Sequence[Concept]) -> list[list[Verdict]]:
         """One list per image with one verdict per concept.
 

@@ -59,6 +59,9 @@ class ClassifierJudge:
     def card(self) -> Mapping[str, Any]:
         return {"name": self.name, "hash": self.hash, "kind": "classifier", "heads": sorted(self._heads)}
 
+    def knows(self, concept: Concept) -> bool:
+        return all(factor in self._heads for factor in concept.factors)
+
     def judge(self, images: Sequence[np.ndarray | None], concepts: Sequence[Concept]) -> list[list[Verdict]]:
         for concept in concepts:
             for factor in concept.factors:

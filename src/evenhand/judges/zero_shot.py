@@ -66,6 +66,9 @@ class ZeroShotJudge:
     def card(self) -> Mapping[str, Any]:
         return {"name": self.name, "hash": self.hash, "kind": "zero-shot CLIP", **self._facts}
 
+    def knows(self, concept: Concept) -> bool:
+        return True
+
     def judge(self, images: Sequence[np.ndarray | None], concepts: Sequence[Concept]) -> list[list[Verdict]]:
         features = self.image_features(images)
         return [

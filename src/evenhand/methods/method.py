@@ -1,9 +1,9 @@
-"""What a method is: a name, where it comes from, its parameters, and how to build an intervention."""
+"""What a method is: a name, where it comes from, its parameters, what it fits, and how to build an intervention."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from evenhand.concepts.concept import Concept
@@ -11,6 +11,7 @@ from evenhand.concepts.library import load_concept
 from evenhand.concepts.reading import did_you_mean
 from evenhand.errors import InputError
 from evenhand.host.sites import Attachable, Site
+from evenhand.methods.fitting import FitPlan, Fitted, Fitting
 
 Kind = Literal["text", "number", "start", "choice"]
 
@@ -25,6 +26,7 @@ class Parameter:
         kind: "text"; "number"; "start", a whole number of steps or a share of them with a point in it; or "choice".
         default: None where the method finds it itself.
         choices: of kind "choice".
+        fits: whether it decides what is fitted; others only decide how it is used.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Parameter:
     kind: Kind = "text"
     default: str | None = None
     choices: tuple[str, ...] = ()
+    fits: bool = False
 
     def read(self, text: str, method: str) -> Any:
         """The value of a typed text.
@@ -57,11 +60,13 @@ class Setting:
         guidance_text: concept -> the text by which the model's card says it; empty where it says none.
         targets: concept -> share per class, as far as the user gave them.
         seed: the run's seed.
+        fitted: what the method's plans gave, in their order.
     """
 
     guidance_text: Mapping[str, str] = dataclasses.field(default_factory=dict)
     targets: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
     seed: int = 0
+    fitted: tuple[Fitted, ...] = ()
 
     def concept(self, name: str) -> Concept:
         """A concept of the library or of a file."""
@@ -83,7 +88,10 @@ class Method:
         source: paper and identifier.
         summary: one line.
         parameters: what a SPEC may set; every method also has `strength`.
-        build: from the setting and the read parameters to an intervention.
+        build: from the setting and the read parameters to an intervention, or to several that are attached together.
+        plans: what must be fitted first; the plans of one method may name another, so that they share what is stored.
+        fit: carries out a plan of this method; None for a method that fits nothing itself.
+        recall: from what was saved to the parameters that it was fitted with; None for a method that fits nothing.
     """
 
     name: str
@@ -91,7 +99,10 @@ class Method:
     source: str
     summary: str
     parameters: tuple[Parameter, ...]
-    build: Callable[[Setting, Mapping[str, Any]], Attachable]
+    build: Callable[[Setting, Mapping[str, Any]], Attachable | Sequence[Attachable]]
+    plans: Callable[[Setting, Mapping[str, Any]], Sequence[FitPlan]] = lambda setting, values: ()
+    fit: Callable[[Fitting, Mapping[str, Any]], Fitted] | None = None
+    recall: Callable[[Fitted], Mapping[str, Any]] | None = None
 
     def read(self, given: Mapping[str, str]) -> dict[str, Any]:
         """All parameters with their values, defaults included.

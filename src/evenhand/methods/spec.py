@@ -17,26 +17,37 @@ _KEY = re.compile(r"\s*([a-z][a-z0-9_-]*)\s*=\s*")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Spec(Record):
-    """A method's name and its parameters, as text; `text` is what was typed."""
+    """A method's name and its parameters, as text.
+
+    Args:
+        text: what was typed.
+        method: the name; "" where a saved intervention is named, whose card says it.
+        parameters: as typed.
+        path: folder or Hub id of a saved intervention, None otherwise.
+    """
 
     text: str
     method: str
     parameters: Mapping[str, str]
+    path: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """A plain dict that `json` can write."""
-        return {"text": self.text, "method": self.method, "parameters": dict(self.parameters)}
+        return {"text": self.text, "method": self.method, "parameters": dict(self.parameters), "path": self.path}
 
 
 def parse_spec(text: str) -> Spec:
-    """Read `method[:key=value,...]`; a value that holds a comma is a JSON string, `text="blood, fire"`.
+    """Read `method[:key=value,...]` or `PATH[:key=value,...]`, where a path or Hub id holds a slash.
+
+    A value that holds a comma is a JSON string, `text="blood, fire"`.
 
     Raises:
         InputError: malformed, or a key twice; the line says where.
     """
     name, sign, rest = text.partition(":")
     name = name.strip()
-    if not _NAME.fullmatch(name):
+    saved = "/" in name
+    if not saved and not _NAME.fullmatch(name):
         raise InputError(f'--with "{text}": expected METHOD or METHOD:key=value,... (see `evenhand list methods`)')
     parameters: dict[str, str] = {}
     place = 0
@@ -47,7 +58,7 @@ def parse_spec(text: str) -> Spec:
         if key[1] in parameters:
             raise InputError(f'--with "{text}": {key[1]} is given twice; keep one')
         parameters[key[1]], place = _value(text, rest, key.end())
-    return Spec(text=text, method=name, parameters=parameters)
+    return Spec(text=text, method="" if saved else name, parameters=parameters, path=name if saved else None)
 
 
 def _value(text: str, rest: str, start: int) -> tuple[str, int]:

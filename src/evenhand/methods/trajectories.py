@@ -11,6 +11,8 @@ import torch
 
 from evenhand.host.host import Host
 from evenhand.host.sites import Call, Effect, Site, Step
+from evenhand.host.undo import Undo
+from evenhand.interventions.activation_pin import pooled
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,17 +35,19 @@ class Runs:
 def run(host: Host, prompt: str, runs: Runs) -> torch.Tensor:
     """The final latents of a prompt, one row per seed, with whatever is attached to the host."""
     parts = []
-    for start in range(0, len(runs.seeds), runs.batch):
-        seeds = runs.seeds[start : start + runs.batch]
-        (latents, *_) = host.call(
-            [prompt] * len(seeds),
-            num_inference_steps=runs.steps,
-            guidance_scale=runs.guidance,
-            generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
-            output_type="latent",
-            return_dict=False,
-        )
-        parts.append(latents)
+    with Undo() as undo:
+        undo.replace(host.pipe, "_progress_bar_config", {"disable": True})
+        for start in range(0, len(runs.seeds), runs.batch):
+            seeds = runs.seeds[start : start + runs.batch]
+            (latents, *_) = host.call(
+                [prompt] * len(seeds),
+                num_inference_steps=runs.steps,
+                guidance_scale=runs.guidance,
+                generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
+                output_type="latent",
+                return_dict=False,
+            )
+            parts.append(latents)
     return torch.cat(parts)
 
 
@@ -77,21 +81,25 @@ class Onlooker:
 
 
 class MeanActivation:
-    """Keeps the mean output of a module over images and steps."""
+    """Keeps the mean output of a module at each step, over two halves of the images."""
 
     def __init__(self, module: str, *, spatial: bool) -> None:
         self.module, self._spatial = module, spatial
-        self._sum: torch.Tensor | None = None
-        self._count = 0
+        self._sums: list[list[torch.Tensor]] = []  # step -> half
+        self._times: list[float] = []
+        self._images = [0, 0]
 
     def shift(self, step: Step, output: torch.Tensor) -> torch.Tensor:
         """The output as it is."""
-        seen = output.float()
-        if not self._spatial:
-            seen = seen.flatten(2).mean(dim=2) if seen.ndim == 4 else seen.mean(dim=1)
-        total = seen.sum(dim=0)
-        self._sum = total if self._sum is None else self._sum + total
-        self._count += len(seen)
+        seen = output.float() if self._spatial else pooled(output)
+        halves = [seen[0::2].sum(dim=0), seen[1::2].sum(dim=0)]
+        if step.index == len(self._sums):
+            self._sums.append(halves)
+            self._times.append(step.timestep)
+        else:
+            self._sums[step.index] = [one + more for one, more in zip(self._sums[step.index], halves, strict=True)]
+        if step.index == 0:
+            self._images = [self._images[0] + len(seen[0::2]), self._images[1] + len(seen[1::2])]
         return output
 
     def evidence(self) -> Sequence[Mapping[str, Any]]:
@@ -99,8 +107,23 @@ class MeanActivation:
         return ()
 
     @property
-    def mean(self) -> torch.Tensor:
-        """The mean so far."""
-        if self._sum is None:
+    def timesteps(self) -> torch.Tensor:
+        """The timestep of each step, (steps,)."""
+        return torch.tensor(self._times)
+
+    def by_step(self, half: int | None = None) -> torch.Tensor:
+        """The mean at each step, (steps, ...); of every second image with `half` 0 or 1.
+
+        Raises:
+            RuntimeError: nothing was seen yet.
+        """
+        if not self._sums:
             raise RuntimeError("no output was seen yet")
-        return self._sum / self._count
+        if half is not None:
+            return torch.stack([sums[half] for sums in self._sums]) / max(self._images[half], 1)
+        return torch.stack([sums[0] + sums[1] for sums in self._sums]) / sum(self._images)
+
+    @property
+    def mean(self) -> torch.Tensor:
+        """The mean over all steps."""
+        return self.by_step().mean(dim=0)

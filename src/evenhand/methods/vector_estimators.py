@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from evenhand.host.carrier import channel_axis
 from evenhand.host.host import Host
 from evenhand.host.noise_level import NoiseLevel, noise_level
 from evenhand.host.probe import Probe
@@ -72,7 +73,7 @@ class _Learning:
     def _start(self, probe: Probe) -> None:
         """The vector has the shape, and its rate the scale, of what the module gives."""
         output = probe.output_of(self._module)
-        channels = output.shape[1] if output.ndim == 4 else output.shape[-1]
+        channels = output.shape[channel_axis(output)]
         shape = output.shape[1:] if self._spatial else (channels,)
         self.vector = torch.zeros(shape, device=output.device, requires_grad=True)
         scale = output.float().square().mean().sqrt().item()
@@ -94,9 +95,16 @@ class _Matching:
 
 
 def score_matching(
-    host: Host, texts: Mapping[str, str], neutral: str, module: str, runs: Runs, *, rate: float = 0.02
+    host: Host,
+    texts: Mapping[str, str],
+    neutral: str,
+    module: str,
+    runs: Runs,
+    *,
+    rate: float = 0.02,
+    spatial: bool = False,
 ) -> dict[str, torch.Tensor]:
-    """One vector (channels,) per class.
+    """One vector per class, (channels,) or with `spatial` (channels, height, width).
 
     Args:
         host: the frozen model.
@@ -105,12 +113,13 @@ def score_matching(
         module: path of the module inside the denoiser.
         runs: neutral runs, at every step of which the vector learns.
         rate: of Adam, in units of the root mean square of the module's output.
+        spatial: a vector for each place of the module's output; it is tied to the image size.
 
     Cost: four denoiser evaluations per seed, step and class (the run itself, the target, a forward, a backward).
     """
     found: dict[str, torch.Tensor] = {}
     for name, text in texts.items():
-        learning = _Learning(host, module, spatial=False, rate=rate)
+        learning = _Learning(host, module, spatial=spatial, rate=rate)
         with frozen(host.denoiser), host.attached(Onlooker("probe", _Matching(learning, text))):
             run(host, neutral, runs)
         found[name] = learning.vector.detach()

@@ -7,3 +7,5 @@ from pathlib import Path
 CHECKPOINTS = Path(__file__).with_name("checkpoints")
 MODEL_DIRECTORY = CHECKPOINTS / "model"
 JUDGE_DIRECTORIES = {"clip": CHECKPOINTS / "clip", "convnet": CHECKPOINTS / "convnet"}
+FITS_DIRECTORY = CHECKPOINTS / "fits"
+"""Interventions that were fitted on the shipped model."""

@@ -23,7 +23,7 @@ from .world import World
 
 STEPS = {"vae": 2500, "reading": 500, "denoiser": 6_000, "settling": 2_200, "clip": 2800, "convnet": 1500}
 PICTURES = {"vae": 40_000, "denoiser": 64_000, "judges": 12_000}
-DEFAULT_STEPS, DEFAULT_GUIDANCE = 25, 1.5
+DEFAULT_STEPS, DEFAULT_GUIDANCE = 25, 1.25
 
 
 def train_world(world: World, work: Path, out: Path, *, scale: float = 1.0, autoencoder: Path | None = None) -> None:

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers import DDIMScheduler, DiffusionPipeline
+from diffusers.configuration_utils import FrozenDict
 from diffusers.utils.torch_utils import randn_tensor
 
 from evenhand.errors import InputError
@@ -80,7 +81,7 @@ class ToyDenoiser(torch.nn.Module):
         self.pictures = torch.nn.Parameter(pictures)
         self.alphas_cumprod = torch.nn.Parameter(alphas_cumprod, requires_grad=False)
         self.mid_block = _Middle()
-        self.config = SimpleNamespace(sample_size=SIDE, in_channels=CHANNELS)
+        self.config = FrozenDict(sample_size=SIDE, in_channels=CHANNELS)
 
     @property
     def device(self) -> torch.device:

@@ -8,10 +8,14 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..concepts.concept import Concept
+from ..errors import InputError
 from ..host.card import ModelCard
+from ..watch import Watcher
 
 if TYPE_CHECKING:
     from ..host.host import Host
+    from ..methods.method import Setting
+    from ..methods.spec import Spec
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -21,15 +25,34 @@ class Arm:
     Args:
         name: the SPECs as typed, joined by " + "; None for the plain model.
         interventions: what the host attaches.
+        cards: of the fitted ones among them.
     """
 
     name: str | None = None
     interventions: tuple[Any, ...] = ()
+    cards: tuple[Mapping[str, Any], ...] = ()
 
     def check(self, host: Host) -> None:
         """Raises InputError when an intervention does not fit the model."""
         for one in self.interventions:
             one.check(host)
+
+    def fitted_by(self, judge: str | None) -> bool:
+        """Whether the judge with this hash took part in a fit, so that its figures would be circular."""
+        return judge is not None and any(judge in card["judges"].values() for card in self.cards)
+
+    @property
+    def fit_costs(self) -> tuple[Mapping[str, Any], ...]:
+        """What each fit cost, for result.json."""
+        return tuple(
+            {
+                "method": card["method"],
+                "concept": card["concept"].get("name"),
+                "evaluations_per_class": card["effect"].get("evaluations_per_class"),
+                "passed": card["effect"].get("passed"),
+            }
+            for card in self.cards
+        )
 
     def attached(self, host: Host) -> contextlib.AbstractContextManager[Any]:
         """The host with the interventions, inside the block."""
@@ -39,11 +62,61 @@ class Arm:
 PLAIN = Arm()
 
 
-def arm_of(texts: Sequence[str], card: ModelCard, concepts: Sequence[Concept], seed: int) -> Arm:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PlannedArm:
+    """An arm as it was typed and checked, before any model is loaded.
+
+    Args:
+        specs: in order; empty for the plain model.
+        setting: what the methods may know.
+    """
+
+    specs: tuple[Spec, ...] = ()
+    setting: Setting | None = None
+
+    @property
+    def name(self) -> str | None:
+        """The SPECs as typed, None for the plain model."""
+        return " + ".join(spec.text for spec in self.specs) or None
+
+    def build(self, host: Host, judge: str | None, watcher: Watcher) -> Arm:
+        """The arm on a model; what is not stored yet is fitted, and stored.
+
+        Args:
+            host: the model.
+            judge: name of the fit judge, None for the default one.
+            watcher: told of progress.
+
+        Raises: InputError for an intervention that does not fit the model; DeclinedError when a method declines.
+        """
+        if not self.specs or self.setting is None:
+            return PLAIN
+        from ..methods.table import interventions, saved_interventions
+        from .fits import Fits, load_saved
+
+        fits = Fits(host, judge, watcher)
+        built: list[Any] = []
+        for spec in self.specs:
+            if spec.path is not None:
+                saved = load_saved(spec.path, host)
+                fits.seen.append(saved)
+                built += saved_interventions(spec, self.setting, saved)
+            else:
+                built += interventions(spec, self.setting, fits.obtain)
+        cards = tuple(one.card.to_dict() for one in fits.seen)
+        arm = Arm(name=self.name, interventions=tuple(built), cards=cards)
+        arm.check(host)
+        return arm
+
+
+NOTHING = PlannedArm()
+
+
+def plan_arm(texts: Sequence[str], card: ModelCard, concepts: Sequence[Concept], seed: int) -> PlannedArm:
     """The arm of repeated `--with SPEC`.
 
     Args:
-        texts: as typed.
+        texts: as typed; one text may stack several, "A + B".
         card: of the model; methods may use its words for a concept.
         concepts: those that are measured, with the targets that the user gave.
         seed: of the run.
@@ -52,15 +125,39 @@ def arm_of(texts: Sequence[str], card: ModelCard, concepts: Sequence[Concept], s
         InputError: a malformed SPEC, an unknown method, or a parameter that it cannot use.
     """
     if not texts:
-        return PLAIN
+        return NOTHING
     # methods need torch, without which a plain audit is refused at once where its input cannot be used
     from ..methods.method import Setting
     from ..methods.spec import parse_spec
-    from ..methods.table import intervention
+    from ..methods.table import interventions, method_of
 
     targets: Mapping[str, Mapping[str, float]] = {
         concept.name: dict(zip(concept.class_names, concept.reference, strict=True)) for concept in concepts
     }
     setting = Setting(guidance_text=card.guidance_text, targets=targets, seed=seed)
-    built = tuple(intervention(parse_spec(text), setting) for text in texts)
-    return Arm(name=" + ".join(texts), interventions=built)
+    specs = tuple(parse_spec(part) for text in texts for part in stacked(text))
+    for spec in specs:
+        if spec.path is None:
+            method, values = method_of(spec)
+            if not method.plans(setting, values):
+                interventions(spec, setting)
+    return PlannedArm(specs=specs, setting=setting)
+
+
+def stacked(text: str) -> list[str]:
+    """The SPECs of "A + B", in order; a plus inside quotes belongs to a value.
+
+    Raises:
+        InputError: nothing before or after a plus.
+    """
+    parts, quoted, start = [], False, 0
+    for place, letter in enumerate(text):
+        if letter == '"' and text[place - 1 : place] != "\\":
+            quoted = not quoted
+        if not quoted and text[place : place + 3] == " + ":
+            parts.append(text[start:place].strip())
+            start = place + 3
+    parts.append(text[start:].strip())
+    if not all(parts):
+        raise InputError(f'--with "{text}": expected a SPEC on both sides of the plus')
+    return parts

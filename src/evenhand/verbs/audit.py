@@ -12,6 +12,8 @@ from ..judges.base import DEFAULT_JUDGE, Judge
 from ..judges.load import load_judge
 from ..records import Cost, Estimate, Request, Settings, Verdict
 from ..store import RESULT_SCHEMA, RunDirectory
+from ..watch import Silent, Watcher
+from .arm import PLAIN, Arm
 from .config import AuditConfig
 from .folder import FolderSource
 from .measure import measure
@@ -19,7 +21,6 @@ from .model import open_model
 from .observe import Source, observe
 from .prepare import MARGIN, Prepared, left_out, prepare
 from .sources import ModelSource
-from .watch import Silent, Watcher
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,12 +55,11 @@ def run_audit(prepared: Prepared, watcher: Watcher) -> Audit:
     for one in prepared.series:
         if one.left_out:
             watcher.say(f"{one.name}: {left_out(one)}")
-    source, settings, facts = _open(prepared)
+    source, settings, facts, arm = _open(prepared, watcher)
     facts = {"verb": "audit", "command": prepared.config.command, **facts}
     with RunDirectory.open(prepared.out, config=prepared.resolved, facts=facts) as run:
-        arm = prepared.arm.name
-        verdicts = [observe(source, run, one, settings, watcher, arm=arm) for one in prepared.series]
-        result = _result(prepared, run, settings, verdicts)
+        verdicts = [observe(source, run, one, settings, watcher, arm=arm.name) for one in prepared.series]
+        result = _result(prepared, run, settings, verdicts, arm)
         write_json(run.path / "result.json", result)
     if result["invalid"]:
         watcher.say(
@@ -69,23 +69,20 @@ def run_audit(prepared: Prepared, watcher: Watcher) -> Audit:
     return Audit(run=prepared.out, result=result)
 
 
-def _open(prepared: Prepared) -> tuple[Source, Settings, dict[str, Any]]:
-    """The source, the settings, and what run.json keeps of them."""
+def _open(prepared: Prepared, watcher: Watcher) -> tuple[Source, Settings, dict[str, Any], Arm]:
+    """The source, the settings, what run.json keeps of them, and the interventions on this model."""
     config = prepared.config
     if prepared.items:
         judge = None if prepared.judge is None else load_judge(prepared.judge)
         facts = {"model": None, "batch_size": 64, "dtype": None, "threads": None, "device": None}
         source = FolderSource(Path(config.source), prepared.items, judge)
-        return source, Settings(), {**facts, "judge": _card(judge)}
+        return source, Settings(), {**facts, "judge": _card(judge)}, PLAIN
     # The model before the judge: when both are wrong, the user hears of what was typed.
     model = open_model(config.source, config.model, prepared.asked, prepared.known)
-    prepared.arm.check(model.host)
     judge = load_judge(prepared.judge or DEFAULT_JUDGE)
-    return (
-        ModelSource(model.host, model.settings, judge, prepared.arm),
-        model.settings,
-        {**model.facts(), "judge": _card(judge)},
-    )
+    arm = prepared.arm.build(model.host, None, watcher)
+    source = ModelSource(model.host, model.settings, judge, arm)
+    return source, model.settings, {**model.facts(), "judge": _card(judge)}, arm
 
 
 def _card(judge: Judge | None) -> dict[str, Any]:
@@ -93,15 +90,21 @@ def _card(judge: Judge | None) -> dict[str, Any]:
 
 
 def _result(
-    prepared: Prepared, run: RunDirectory, settings: Settings, verdicts: list[dict[Request, tuple[Verdict, ...]]]
+    prepared: Prepared,
+    run: RunDirectory,
+    settings: Settings,
+    verdicts: list[dict[Request, tuple[Verdict, ...]]],
+    arm: Arm,
 ) -> dict[str, Any]:
     config = prepared.config
+    circular = arm.fitted_by(run.facts["judge"].get("hash"))
     estimates: list[Estimate] = []
     for one, some in zip(prepared.series, verdicts, strict=True):
-        estimates += measure(one, some, margin=MARGIN, seed=config.effort.seed, arm=prepared.arm.name)
+        found = measure(one, some, margin=MARGIN, seed=config.effort.seed, arm=arm.name)
+        estimates += [dataclasses.replace(estimate, circular=circular) for estimate in found]
     evaluations, seconds = run.costs()
     cost = Cost(
-        intervention=prepared.arm.name,
+        intervention=arm.name,
         images=prepared.images,
         denoiser_evaluations=evaluations,
         seconds=round(seconds, 3),
@@ -111,10 +114,10 @@ def _result(
         "verb": "audit",
         "model": config.source,
         "source": config.source,
-        "arms": [prepared.arm.name],
+        "arms": [arm.name],
         "estimates": [estimate.to_dict() for estimate in estimates],
         "costs": [cost.to_dict()],
-        "fit_costs": [],
+        "fit_costs": list(arm.fit_costs),
         "concepts": [{**concept.to_dict(), "target": list(concept.reference)} for concept in prepared.concepts],
         "prompts": [{"name": one.name, "rows": one.rows, "left_out": one.left_out} for one in prepared.series],
         "settings": None if prepared.items else settings.to_dict(),

@@ -16,11 +16,11 @@ from ..files import write_bytes, write_json, write_png
 from ..host.sampler import sample
 from ..records import Request, Sample, canonical_json, content_hash
 from ..store import check_same_config, check_writable, versions
-from .arm import arm_of
+from ..watch import Silent, Watcher
+from .arm import plan_arm
 from .config import GenerateConfig
 from .defaults import asked_settings, read_card
 from .model import open_model
-from .watch import Silent, Watcher
 
 SCHEMA = "evenhand.samples/1"
 _LIST = "samples.json"
@@ -47,7 +47,7 @@ def generate(config: GenerateConfig, watcher: Watcher | None = None) -> Generate
     resolved = _resolved(config, asked)
     out = config.out or Path("runs") / f"generate-{content_hash(resolved)[:8]}"
     known = _known(out, resolved)
-    arm = arm_of(config.interventions, read_card(config.source), (), config.seed)
+    planned = plan_arm(config.interventions, read_card(config.source), (), config.seed)
     model = open_model(config.source, config.model, asked, known)
     listing: dict[str, Any] = known or {
         "schema": SCHEMA,
@@ -59,7 +59,7 @@ def generate(config: GenerateConfig, watcher: Watcher | None = None) -> Generate
     }
     if listing["model"]["hash"] != model.facts()["model"]["hash"]:
         raise RunDirectoryError(f"{out} was begun with another model of the same name: choose another --out")
-    arm.check(model.host)
+    arm = planned.build(model.host, None, watcher)
     done = {entry["index"]: entry for entry in listing["samples"] if _intact(out, entry)}
     requests = [_request(config, index) for index in range(config.images) if index not in done]
     watcher.start("images", total=config.images, done=len(done))

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 from ..concepts.concept import Concept
 from ..records import Request, Sample, Settings, Verdict
 from ..store import RunDirectory, unit_key
+from ..watch import Watcher
 from .series import Series
-from .watch import Watcher
 
 
 class Source(Protocol):

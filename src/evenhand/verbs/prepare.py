@@ -13,7 +13,7 @@ from ..errors import ConceptError, InputError
 from ..judges.base import DEFAULT_JUDGE
 from ..records import Request, canonical_json, content_hash
 from ..store import check_out
-from .arm import PLAIN, Arm, arm_of
+from .arm import NOTHING, PlannedArm, plan_arm
 from .config import AuditConfig, half_width_at
 from .defaults import asked_settings, read_card
 from .folder import MANIFEST, Item, is_folder, labelled_concepts, read_manifest, series_of_folder
@@ -34,7 +34,7 @@ class Prepared:
         series: the images to make.
         asked: steps, guidance, scheduler, size as far as they are given.
         judge: name of the judge, None where the folder has a label for every concept.
-        arm: the interventions that are attached.
+        arm: the interventions that will be attached.
         items: of a folder, the item of each request; empty for a model.
     """
 
@@ -45,7 +45,7 @@ class Prepared:
     series: tuple[Series, ...]
     asked: Mapping[str, Any]
     judge: str | None
-    arm: Arm
+    arm: PlannedArm
     items: Mapping[Request, Item]
 
     @property
@@ -116,13 +116,13 @@ def _of_folder(config: AuditConfig) -> _Parts:
     return (series,), {}, config.judge if unlabelled else None, by_request
 
 
-def _arm(config: AuditConfig, series: tuple[Series, ...]) -> Arm:
+def _arm(config: AuditConfig, series: tuple[Series, ...]) -> PlannedArm:
     if not config.interventions:
-        return PLAIN
+        return NOTHING
     if is_folder(config.source):
         raise InputError(f"--with {config.interventions[0]}: the images of a folder are made already; give a model")
     concepts = [concept for one in series for concept in one.concepts]
-    return arm_of(config.interventions, read_card(config.source), concepts, config.effort.seed)
+    return plan_arm(config.interventions, read_card(config.source), concepts, config.effort.seed)
 
 
 def _resolved(

@@ -1,0 +1,66 @@
+"""What a method is given when it fits, and what it gives back."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from evenhand.concepts.concept import Concept
+from evenhand.concepts.prompts import PromptRow
+from evenhand.host.host import Host
+from evenhand.host.sites import Attachable
+from evenhand.interventions.storage import Card
+from evenhand.records import Request, Sample, Settings
+from evenhand.watch import Watcher
+
+if TYPE_CHECKING:
+    from evenhand.methods.method import Setting
+
+Labels = list[tuple[str | None, ...]]
+"""Per image, one label for each concept that was asked about; None where the judge abstains."""
+
+
+@dataclasses.dataclass(frozen=True)
+class FitPlan:
+    """One thing to fit: the name of the method that does it, and the parameters that decide what is fitted."""
+
+    method: str
+    values: Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Fitted:
+    """What was fitted: tensors, and the card that says what they belong to."""
+
+    tensors: Mapping[str, torch.Tensor]
+    card: Card
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Fitting:
+    """A model to fit on, and the means to look at what an intervention does.
+
+    Args:
+        host: the model; nothing of it is trained.
+        settings: its own steps, guidance and size.
+        setting: concepts, the model's words for them, and the seed.
+        make: images (and latents) of requests with interventions attached.
+        read: labels of samples by the fit judge; the report judge never takes part.
+        knows: whether the fit judge can judge a concept.
+        rows: the rows of a concept's prompt set that the model knows; empty where it names none.
+        judge_hash: of the fit judge.
+        watcher: told of progress.
+    """
+
+    host: Host
+    settings: Settings
+    setting: Setting
+    make: Callable[[Sequence[Attachable], Sequence[Request]], list[Sample]]
+    read: Callable[[Sequence[Sample], Sequence[Concept]], Labels]
+    knows: Callable[[Concept], bool]
+    rows: Callable[[Concept], tuple[PromptRow, ...]]
+    judge_hash: str
+    watcher: Watcher

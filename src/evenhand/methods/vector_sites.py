@@ -1,0 +1,81 @@
+"""Modules of a denoiser at which a concept may have a handle."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from evenhand.host.host import Host
+from evenhand.methods.trajectories import MeanActivation, Onlooker, Runs, run
+
+LARGEST_SPATIAL = 2**17
+"""Values of a module's output above which `auto` takes one vector for all places: it would store megabytes."""
+
+
+def candidate_modules(host: Host) -> tuple[str, ...]:
+    """Modules in the order in which they are tried.
+
+    A U-Net: the middle block (h-space, the published site), then the blocks that follow it, without the last, which
+    only draws. A transformer: blocks at a half, two thirds and a third of its depth. Other denoisers: none, name one.
+    """
+    denoiser = host.denoiser
+    if hasattr(denoiser, "mid_block"):
+        blocks = len(getattr(denoiser, "up_blocks", ()))
+        return ("mid_block", *(f"up_blocks.{index}" for index in range(blocks - 1)))
+    lists = [(name, part) for name, part in denoiser.named_children() if isinstance(part, torch.nn.ModuleList)]
+    if not lists:
+        return ()
+    blocks = [f"{name}.{index}" for name, part in lists if "block" in name for index in range(len(part))]
+    places = (math.floor(len(blocks) * share) for share in (1 / 2, 2 / 3, 1 / 3))
+    return tuple(dict.fromkeys(blocks[min(place, len(blocks) - 1)] for place in places))
+
+
+def class_means(
+    host: Host, texts: Mapping[str, str], modules: Sequence[str], runs: Runs, *, spatial: bool | None = None
+) -> tuple[dict[str, dict[str, MeanActivation]], dict[str, torch.Tensor]]:
+    """Module -> class -> its mean activations, and class -> final latents, all from the same runs of the texts.
+
+    Args:
+        host: the model.
+        texts: class -> prompt.
+        modules: paths inside the denoiser.
+        runs: the seeds are the same for every class.
+        spatial: whether places are kept apart; None does so while a module gives no more than `LARGEST_SPATIAL`
+            values per image.
+
+    Cost: steps denoiser rows per seed and class, whatever the number of modules.
+    """
+    sizes = _sizes(host, next(iter(texts.values())), modules, runs) if spatial is None else {}
+    found: dict[str, dict[str, MeanActivation]] = {module: {} for module in modules}
+    latents: dict[str, torch.Tensor] = {}
+    for name, text in texts.items():
+        for module in modules:
+            kept = sizes[module] <= LARGEST_SPATIAL if spatial is None else spatial
+            found[module][name] = MeanActivation(module, spatial=kept)
+        with host.attached(*(Onlooker("activation", found[module][name]) for module in modules)):
+            latents[name] = run(host, text, runs)
+    return found, latents
+
+
+class _Size:
+    """Keeps how many values per image a module gives; tokens of a transformer count as too many to keep apart."""
+
+    def __init__(self, module: str) -> None:
+        self.module, self.values = module, 0
+
+    def shift(self, step: object, output: torch.Tensor) -> torch.Tensor:
+        self.values = output[0].numel() if output.ndim == 4 else LARGEST_SPATIAL + 1
+        return output
+
+    def evidence(self) -> tuple[()]:
+        return ()
+
+
+def _sizes(host: Host, text: str, modules: Sequence[str], runs: Runs) -> dict[str, int]:
+    """Values per image of each module, from one step of one image."""
+    seen = [_Size(module) for module in modules]
+    with host.attached(*(Onlooker("activation", one) for one in seen)):
+        run(host, text, Runs(seeds=runs.seeds[:1], steps=1, guidance=runs.guidance, batch=1))
+    return {one.module: one.values for one in seen}

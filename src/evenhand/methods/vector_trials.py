@@ -1,0 +1,129 @@
+"""Looking at what vectors do, on the fit judge and on seeds that no report uses: which site, which strength."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+
+from evenhand.concepts.allocation import image_seed
+from evenhand.concepts.concept import Concept
+from evenhand.concepts.prompts import PromptRow
+from evenhand.host.sites import Attachable
+from evenhand.methods.fitting import Fitting
+from evenhand.records import Request, Sample
+
+Show = Callable[[str, float], Attachable]
+"""The intervention that shows a class at a strength, in every image."""
+Labels = list[str | None]
+
+STRENGTHS = (1.0, 1.5, 2.0, 4.0, 6.0, 8.0)
+SITE_STRENGTHS = (1.5, 6.0)
+WANTED = 0.97
+"""Success at which a class needs no more strength."""
+_EVERY_ROW = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Trials:
+    """Images of a concept's prompts, made with interventions and read.
+
+    Args:
+        fitting: the model and its fit judge.
+        concept: what is read.
+        rows: prompts; those of the concept's set, each in words that the set's own templates do not use.
+        read: labels of samples.
+        seed: of the run; the seeds have a role of their own.
+        role: of the seeds.
+    """
+
+    fitting: Fitting
+    concept: Concept
+    rows: tuple[PromptRow, ...]
+    read: Callable[[Sequence[Sample]], Labels]
+    seed: int
+    role: str = "calibrate"
+
+    def requests(self, images: int, rows: Sequence[PromptRow] | None = None) -> list[Request]:
+        """`images` requests for each row."""
+        return [
+            Request(
+                row=row.name,
+                prompt=row.phrase or row.prompt(index),
+                index=index,
+                seed=image_seed(self.seed, self.role, row.name, index),
+            )
+            for row in (self.rows if rows is None else rows)
+            for index in range(images)
+        ]
+
+    def labels(self, interventions: Sequence[Attachable], requests: Sequence[Request]) -> Labels:
+        """What is read in the images of the requests, with interventions attached."""
+        return self.read(self.fitting.make(interventions, requests))
+
+    def success(self, show: Show, classes: Sequence[str], strength: float, requests: Sequence[Request]) -> float:
+        """Mean over the classes of the share of images in which the class that is shown is read."""
+        hits = [
+            sum(label == name for label in self.labels([show(name, strength)], requests)) / len(requests)
+            for name in classes
+        ]
+        return sum(hits) / len(hits)
+
+
+def calibrate(
+    trials: Trials, show: Show, classes: Sequence[str], images: int, start: float = STRENGTHS[0]
+) -> dict[str, dict[str, float]]:
+    """Class -> row -> the least strength at which the class is read, the row "" for prompts of no row.
+
+    Every row is tried at the smallest strength. The rows that miss the class too often are tried at the next one, and
+    so on; one that no strength brings there gets the best that was seen. Prompts of no row get the least strength at
+    which the class succeeds over all rows.
+
+    Args:
+        trials: rows and seeds.
+        show: the intervention.
+        classes: to calibrate.
+        images: per class and row at each strength.
+        start: the smallest strength that is tried.
+
+    Cost: images per row and class, and as many again for each strength that a row needs more.
+    """
+    strengths = [one for one in STRENGTHS if one >= start]
+    return {name: _one_class(trials, show, name, images, strengths) for name in classes}
+
+
+def _one_class(trials: Trials, show: Show, name: str, images: int, strengths: Sequence[float]) -> dict[str, float]:
+    found: dict[str, tuple[float, float]] = {}  # row -> (success, strength)
+    default = strengths[-1]
+    settled = False
+    rows = list(trials.rows)
+    for strength in strengths:
+        if not rows:
+            break
+        requests = trials.requests(images, rows)
+        labels = trials.labels([show(name, strength)], requests)
+        for row in rows:
+            hits = [label == name for label, request in zip(labels, requests, strict=True) if request.row == row.name]
+            success = sum(hits) / len(hits)
+            if success > found.get(row.name, (-1.0, 0.0))[0]:
+                found[row.name] = (success, strength)
+        if not settled and sum(success for success, _ in found.values()) / len(found) >= WANTED:
+            default, settled = strength, True
+        rows = [row for row in rows if found[row.name][0] < WANTED]
+    if not settled and not rows:
+        default = max(strength for _, strength in found.values())
+    return {_EVERY_ROW: default, **{row: strength for row, (_, strength) in found.items() if strength != default}}
+
+
+def strength_for(
+    calibration: Mapping[str, Mapping[str, float]], name: str, row: str | None, prompt: str | None
+) -> float:
+    """The calibrated strength of a class for an image: that of its row, else of a row that its prompt speaks of."""
+    by_row = calibration.get(name, {})
+    if row is not None and row in by_row:
+        return by_row[row]
+    if prompt is not None:
+        text = f" {prompt.casefold()} "
+        for known, strength in by_row.items():
+            if known and f" {known} " in text:
+                return strength
+    return by_row.get(_EVERY_ROW, 1.0)

@@ -1,0 +1,174 @@
+"""What was fitted before, and fitting what was not: one store for every verb.
+
+A fit is found by what decides it: method, parameters, the concept as it is defined, and the model's weights. Those for
+Skewville ship; others lie in `$EVENHAND_CACHE`, else in the user's cache folder.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import platformdirs
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+from ..concepts.concept import Concept
+from ..concepts.library import load_concept
+from ..concepts.prompts import PromptRow, load_prompts
+from ..errors import InputError, ModelError
+from ..files import slug
+from ..host.host import Host
+from ..host.memory import default_batch_size
+from ..host.sampler import sample
+from ..host.sites import Attachable
+from ..interventions.storage import CARD, TENSORS, load_intervention, save_intervention
+from ..judges.base import Judge
+from ..judges.load import load_judge
+from ..methods.fitting import FitPlan, Fitted, Fitting, Labels
+from ..methods.method import Setting
+from ..methods.table import METHODS
+from ..records import Request, Sample, content_hash
+from ..skewville.paths import FITS_DIRECTORY
+from ..watch import Watcher
+
+DEFAULT_FIT_JUDGE = "openai/clip-vit-large-patch14"
+"""The fit judge of models that name none (MIT licence); another one than the default report judge."""
+
+
+def cache_directory() -> Path:
+    """Where fits are stored: `$EVENHAND_CACHE`, else the user's cache folder."""
+    given = os.environ.get("EVENHAND_CACHE")
+    return Path(given) if given else Path(platformdirs.user_cache_dir("evenhand"))
+
+
+class Fits:
+    """The fits of one model.
+
+    Args:
+        host: the model.
+        judge: name of the fit judge; None takes the model's own, else the default one.
+        watcher: told of progress.
+
+    Attributes:
+        seen: everything that was obtained, in order.
+    """
+
+    def __init__(self, host: Host, judge: str | None, watcher: Watcher) -> None:
+        self._host, self._watcher = host, watcher
+        self._judge_name = judge or host.model_card.fit_judge or DEFAULT_FIT_JUDGE
+        self._judge: Judge | None = None
+        self.seen: list[Fitted] = []
+
+    def obtain(self, plan: FitPlan) -> Fitted:
+        """What a plan asks for: from the shipped fits, from the cache, or fitted now and stored there.
+
+        Raises: DeclinedError when the method declines on this model; InputError for a plan that cannot be used.
+        """
+        name = fit_name(plan, self._host)
+        for folder in (FITS_DIRECTORY / name, cache_directory() / "fits" / name):
+            if (folder / CARD).is_file():
+                return self._kept(Fitted(*load_intervention(folder, self._host)))
+        found = self.fit(plan)
+        folder = cache_directory() / "fits" / name
+        save_intervention(folder, found.tensors, found.card)
+        self._watcher.say(f"fitted {plan.method} on {self._host.name}, stored in {folder}")
+        return self._kept(found)
+
+    def fit(self, plan: FitPlan, seed: int = 0) -> Fitted:
+        """Carry out a plan, whatever is stored."""
+        method = METHODS[plan.method]
+        if method.fit is None:
+            raise InputError(f"{plan.method} has nothing to fit; use it with --with {plan.method}")
+        return method.fit(self._fitting(seed), plan.values)
+
+    def _kept(self, found: Fitted) -> Fitted:
+        self.seen.append(found)
+        return found
+
+    def _fitting(self, seed: int) -> Fitting:
+        card = self._host.model_card
+        settings = self._host.default_settings()
+        batch = min(32, default_batch_size(self._host, settings))
+
+        def make(interventions: Sequence[Attachable], requests: Sequence[Request]) -> list[Sample]:
+            self._watcher.start("fitting", total=len(requests), done=0)
+            made = []
+            with self._host.attached(*interventions):
+                for one in sample(self._host, requests, settings, batch_size=batch, keep_latents=True):
+                    made.append(one)
+                    self._watcher.advance()
+            return made
+
+        return Fitting(
+            host=self._host,
+            settings=settings,
+            setting=Setting(guidance_text=card.guidance_text, seed=seed),
+            make=make,
+            read=self._read,
+            knows=self._knows,
+            rows=lambda concept: rows_of(concept, card.knows),
+            judge_hash=self.judge.hash,
+            watcher=self._watcher,
+        )
+
+    @property
+    def judge(self) -> Judge:
+        """The fit judge, loaded at its first use.
+
+        Raises: InputError when it is the judge that makes the model's reports.
+        """
+        if self._judge_name == self._host.model_card.judge:
+            raise InputError(
+                f"judge {self._judge_name} makes the reports of {self._host.name} and is refused for fitting: "
+                f"figures would be circular; use {self._host.model_card.fit_judge or 'another one'}"
+            )
+        if self._judge is None:
+            self._judge = load_judge(self._judge_name)
+        return self._judge
+
+    def _read(self, samples: Sequence[Sample], concepts: Sequence[Concept]) -> Labels:
+        rows = self.judge.judge([one.image for one in samples], list(concepts))
+        return [tuple(verdict.label for verdict in row) for row in rows]
+
+    def _knows(self, concept: Concept) -> bool:
+        return self.judge.knows(concept)
+
+
+def rows_of(concept: Concept, knows: Mapping[str, Sequence[str]]) -> tuple[PromptRow, ...]:
+    """The rows of a concept's prompt set that a model knows; empty where it names no set."""
+    if concept.prompts is None:
+        return ()
+    prompts = load_prompts(concept.prompts)
+    known = knows.get(prompts.name)
+    return tuple(row for row in prompts.rows if known is None or row.name in known)
+
+
+def fit_name(plan: FitPlan, host: Host) -> str:
+    """The folder of a plan on a model: readable, and unique by everything that decides it."""
+    about = plan.values.get("concept") or plan.values.get("present") or ""
+    concept = load_concept(plan.values["concept"]).to_dict() if plan.values.get("concept") else None
+    if concept is not None:
+        concept.pop("target")  # which class an image shows is decided at use
+    key = content_hash(
+        {"method": plan.method, "values": dict(plan.values), "concept": concept, "model": host.weights_hash}
+    )
+    return f"{plan.method}-{slug(Path(about).stem)}-{key[:12]}"
+
+
+def load_saved(name: str, host: Host) -> Fitted:
+    """A saved intervention by its folder or Hub id.
+
+    Raises: InputError when there is none; ModelError when it was fitted on another model, or the Hub refuses.
+    """
+    path = Path(name)
+    if not path.is_dir():
+        if name.startswith((".", "/")) or name.count("/") != 1:
+            raise InputError(f"--with {name}: no such folder; give the folder that `evenhand fit` wrote")
+        try:
+            path = Path(snapshot_download(name, allow_patterns=[CARD, TENSORS]))
+        except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+            first = str(error).strip().splitlines()[0]
+            raise ModelError(f"--with {name}: neither a folder nor on the Hub ({first})") from None
+    return Fitted(*load_intervention(path, host))
