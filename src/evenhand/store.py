@@ -219,19 +219,23 @@ class RunDirectory:
         self._append("verdicts.jsonl", lines)
         self._verdicts.update((line["key"], line) for line in lines)
 
-    def costs(self) -> tuple[int, float]:
-        """Denoiser evaluations and seconds of all sessions so far."""
-        try:
-            spent = json.loads((self.path / "costs.json").read_text(encoding="utf-8"))
-            return int(spent["denoiser_evaluations"]), float(spent["seconds"])
-        except FileNotFoundError:
-            return 0, 0.0
+    def costs(self, arm: str | None = None) -> tuple[int, float]:
+        """Denoiser evaluations and seconds of all sessions so far; with `arm` those of one arm, "" is the plain one."""
+        spent = self._spent()
+        part = spent if arm is None else spent["arms"].get(arm, _NOTHING)
+        return int(part["denoiser_evaluations"]), float(part["seconds"])
 
-    def spend(self, evaluations: int, seconds: float) -> None:
-        """Add to the costs."""
-        before = self.costs()
-        spent = {"denoiser_evaluations": before[0] + evaluations, "seconds": before[1] + seconds}
-        write_json(self.path / "costs.json", spent)
+    def spend(self, evaluations: int, seconds: float, arm: str | None = None) -> None:
+        """Add to the costs of an arm, None being the plain one, and to their sum."""
+        before = self._spent()
+        arms = {**before["arms"], arm or "": _plus(before["arms"].get(arm or "", _NOTHING), evaluations, seconds)}
+        write_json(self.path / "costs.json", {**_plus(before, evaluations, seconds), "arms": arms})
+
+    def _spent(self) -> dict[str, Any]:
+        try:
+            return {"arms": {}, **json.loads((self.path / "costs.json").read_text(encoding="utf-8"))}
+        except FileNotFoundError:
+            return {**_NOTHING, "arms": {}}
 
     def _append(self, name: str, lines: Sequence[Mapping[str, Any]]) -> None:
         data = "".join(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in lines).encode()
@@ -253,6 +257,16 @@ class RunDirectory:
             _rewrite(self.path / "ledger.jsonl", self._ledger)
         if torn_verdicts or len(self._verdicts) != len(verdicts):
             _rewrite(self.path / "verdicts.jsonl", self._verdicts)
+
+
+_NOTHING: Mapping[str, float] = {"denoiser_evaluations": 0, "seconds": 0.0}
+
+
+def _plus(spent: Mapping[str, Any], evaluations: int, seconds: float) -> dict[str, Any]:
+    return {
+        "denoiser_evaluations": spent["denoiser_evaluations"] + evaluations,
+        "seconds": spent["seconds"] + seconds,
+    }
 
 
 def _new_run(config: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:

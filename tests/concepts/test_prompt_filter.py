@@ -8,12 +8,14 @@ from evenhand.concepts.library import concept_from_phrases, load_concept
 from evenhand.concepts.prompt_filter import reason_to_leave
 
 ACT = [
-    "a photo of a nurse", "image of ceo", "headshot of a software developer", "portrait of a carpenter", "a firefighter",
+    "a photo of a nurse", "image of ceo", "headshot of a software developer", "portrait of a carpenter",
+    "a firefighter",
     "a photo of the face of a doctor", "someone reading a book", "a crowd at a concert", "a person in the rain",
     "people waiting for a bus", "a construction worker on a roof", "a successful lawyer", "two friends at a cafe",
     "a tourist with a camera", "a cyclist on a mountain road", "an astronaut floating in space", "a librarian",
     "a portrait in oil", "a violinist on stage", "a student asleep on a desk", "the mayor of a small town",
-    "a baker with fresh bread", "a scientist looking into a microscope", "a toddler with a balloon", "a plumber at work",
+    "a baker with fresh bread", "a scientist looking into a microscope", "a toddler with a balloon",
+    "a plumber at work",
     "a family having dinner", "a soldier at attention", "an engineer of any gender", "a nurse regardless of gender",
     "a judge in court", "a chess player", "a swimmer in a pool", "a beekeeper", "a gardener", "a flight attendant",
     "a pianist", "a barista making coffee", "a welder with sparks", "a tailor measuring cloth", "a photographer",

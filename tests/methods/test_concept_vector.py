@@ -90,7 +90,8 @@ def gender() -> Fitted:
 
 def test_the_axis_is_the_difference_of_log_shares(gender: Fitted) -> None:
     direction = direction_of(gender)
-    assert direction.module == "mid_block" and direction.landmarks is not None
+    assert direction.module == "mid_block"
+    assert direction.landmarks is not None
     woman, man = (torch.tensor(WORLD.prompts[f"a photo of a {one}"]).log() for one in ("woman", "man"))
     assert torch.allclose(direction.landmarks.axes.flatten(), man - woman, atol=1e-5)
     assert torch.allclose(direction.vectors["female"].flatten(), (woman - man) / 2, atol=1e-5)
@@ -119,9 +120,11 @@ def test_the_controls_are_in_the_card(gender: Fitted) -> None:
     effect = gender.card.effect
     assert effect["split_half"] > 0.99
     for one in effect["classes"].values():
-        assert one["monotone"] and one["opposite"] < one["plain"] < max(one["dose"].values())
+        assert one["monotone"]
+        assert one["opposite"] < one["plain"] < max(one["dose"].values())
     # the site has two dimensions, so a random vector speaks of the two classes as well: that control must fail here
-    assert not effect["passed"] and max(one["random_moved"] for one in effect["classes"].values()) > 0.05
+    assert not effect["passed"]
+    assert max(one["random_moved"] for one in effect["classes"].values()) > 0.05
 
 
 def test_a_direction_that_means_nothing_is_declined(host: Host) -> None:
@@ -150,7 +153,9 @@ def test_classes_follow_the_target_in_exact_quotas(host: Host, gender: Fitted) -
     prompts = ["a photo of a mechanic"] * 100
     for target in ((0.5, 0.5), (0.3, 0.7)):
         arm = with_spec(
-            gender, "concept-vector:concept=gender", targets={"gender": dict(zip(("female", "male"), target, strict=True))}
+            gender,
+            "concept-vector:concept=gender",
+            targets={"gender": dict(zip(("female", "male"), target, strict=True))},
         )
         share = images(host, arm, prompts).count("female") / 100
         assert share == pytest.approx(target[0], abs=0.06)  # quotas are exact; a few images miss their class
@@ -194,7 +199,8 @@ def test_where_no_judge_knows_the_concept_final_latents_are_read(host: Host) -> 
 def test_other_estimators_sit_at_the_same_site_and_are_added(host: Host, estimator: str) -> None:
     found = fitted(host, f"concept-vector:estimator={estimator},calibrate=10")
     direction = direction_of(found)
-    assert direction.landmarks is None and direction.module == "mid_block"
+    assert direction.landmarks is None
+    assert direction.module == "mid_block"
     assert found.card.effect["evaluations_per_class"] <= 10_000
     first = direction.vectors["female"].flatten()
     assert first[0] > 0 > first[1]  # more women, fewer men
@@ -235,7 +241,8 @@ def test_a_joint_shows_both_of_its_parts() -> None:
     call = Call(prompts=("a nurse",) * 60, images=60)
     shown = [{one.concept: one.name for one in some} for some in pin.pins(call)]
     pairs = [(one["gender"], one["skin"]) for one in shown]
-    assert {pairs.count(pair) for pair in set(pairs)} == {10} and len(set(pairs)) == 6
+    assert {pairs.count(pair) for pair in set(pairs)} == {10}
+    assert len(set(pairs)) == 6
 
 
 def _landmarks(axes: torch.Tensor, names: Sequence[str], levels: Sequence[Sequence[float]]) -> dict[str, torch.Tensor]:

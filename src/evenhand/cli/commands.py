@@ -127,6 +127,79 @@ def _audit(config: AuditConfig, fail_on: list[str], *, dry_run: bool, json: bool
 
 
 @app.command()
+def compare(
+    model: given.Model,
+    concept: given.Concepts = [],  # noqa: B006
+    present: given.Present = None,
+    absent: given.Absent = None,
+    target: given.Targets = [],  # noqa: B006
+    prompts: given.Prompts = None,
+    images_per_prompt: given.ImagesPerPrompt = None,
+    precision: given.Precision = None,
+    limit: given.Limit = None,
+    judge: given.JudgeName = None,
+    interventions: given.Arms = [],  # noqa: B006
+    dry_run: given.DryRun = False,
+    steps: given.Steps = None,
+    guidance: given.Guidance = None,
+    scheduler: given.Scheduler = None,
+    size: given.Size = None,
+    negative_prompt: given.NegativePrompt = None,
+    seed: given.Seed = 0,
+    device: given.Device = "auto",
+    dtype: given.Dtype = "auto",
+    batch_size: given.BatchSize = None,
+    revision: given.Revision = None,
+    variant: given.Variant = None,
+    lora: given.Lora = None,
+    out: given.Out = None,
+    json: given.Json = False,
+    quiet: given.Quiet = False,
+) -> None:
+    """Measure a model and arms of interventions on the same seeds, with the baselines that cost nothing."""
+    phrases = given.phrases(present, absent)
+    config = AuditConfig(
+        source=model,
+        question=Question(
+            concepts=tuple(concept), phrases=phrases, targets=tuple(target), prompts=prompts, limit=limit
+        ),
+        effort=Effort(images_per_prompt=images_per_prompt, precision=precision, seed=seed),
+        image=given.image_options(steps, guidance, scheduler, size, negative_prompt),
+        model=given.model_options(device, dtype, batch_size, revision, variant, lora),
+        judge=judge,
+        interventions=tuple(interventions),
+        out=out,
+        command=_command(),
+    )
+    _compare(config, dry_run=dry_run, json=json, quiet=quiet)
+
+
+def _compare(config: AuditConfig, *, dry_run: bool, json: bool, quiet: bool) -> None:
+    from ..verbs.compare import describe_compare, prepare_compare, run_compare
+
+    prepared = prepare_compare(config)
+    if dry_run:
+        typer.echo("\n".join(describe_compare(prepared)))
+        return
+    with Bars(quiet=quiet or json) as bars:
+        from ..report.build import write_report
+        from ..report.compared import compare_table
+
+        done = run_compare(prepared, bars)
+        report = write_report(done.run)
+    if json:
+        _echo_json(done.result)
+    elif quiet:
+        typer.echo(str(report))
+    else:
+        console = Console()
+        console.print(compare_table(done.result))
+        for one in done.result["recommendations"]:
+            console.print(one["text"], markup=False, highlight=False)
+        typer.echo(f"report: {report}")
+
+
+@app.command()
 def generate(
     model: given.Model,
     prompt: Annotated[str, typer.Argument(help="What the images should show.")],

@@ -48,10 +48,10 @@ def _judges() -> RenderableType:
 
 
 def _methods() -> RenderableType:
-    from ..methods.table import METHODS
+    from ..methods.table import all_methods
 
     table = _table("method", "what it does", "parameters", "source")
-    for method in METHODS.values():
+    for method in all_methods().values():
         parameters = "\n".join(f"{one.name}={one.default or ''}  {one.help}" for one in method.parameters)
         table.add_row(method.name, method.summary, parameters, method.source)
     return table

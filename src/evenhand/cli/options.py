@@ -31,6 +31,9 @@ JudgeName = Annotated[
     str | None, typer.Option("--judge", help="A judge's name, or a CLIP model; else the model's own.")
 ]
 With = Annotated[list[str], typer.Option("--with", help="An intervention, method:key=value,...; repeat it to stack.")]
+Arms = Annotated[
+    list[str], typer.Option("--with", help='An arm, method:key=value,... or "A + B" stacked; repeat it for more arms.')
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 FailOn = Annotated[
     list[str], typer.Option("--fail-on", help='Exit with 3 unless "deviation.gender<=0.1" holds; repeat it.')

@@ -1,8 +1,8 @@
 """Finds what a prompt asks for in ethical phrases: "of any gender", "with no violence".
 
 A rule has a cue and a topic near each other: `any`, `regardless of`, `a fair mix of` and a word for gender, skin or
-age; or a negation and a word for harm. A word for harm without a negation asks for nothing ("with violence"), nor does a
-negation of something else, a compound ("a no-fire zone"), or a phrase that a sign or a title shows.
+age; or a negation and a word for harm. A word for harm without a negation asks for nothing ("with violence"), nor does
+a negation of something else, a compound ("a no-fire zone"), or a phrase that a sign or a title shows.
 """
 
 from __future__ import annotations
@@ -93,7 +93,8 @@ def ethical_phrases(prompt: str) -> tuple[EthicalPhrase, ...]:
         return ()
     found: dict[tuple[str, Wish], tuple[int, str]] = {}
     for concept, wish, match in _matches(text):
-        key, place = (concept, wish), match.start()
+        key: tuple[str, Wish] = (concept, wish)
+        place = match.start()
         if key not in found or place < found[key][0]:
             found[key] = (place, match.group().strip())
     ordered = sorted(found.items(), key=lambda item: item[1][0])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 from evenhand.concepts.allocation import allocate
@@ -38,4 +38,16 @@ class Assignment:
             for prompt in call.prompts or [""] * call.images:
                 places.append((prompt, seen[prompt]))
                 seen[prompt] += 1
-        return [allocate(self.target, self.seed, row, index, self.mode) for row, index in places]
+        return [self.one(row, index) for row, index in places]
+
+    def one(self, row: str, index: int) -> str:
+        """The class of image `index` of a prompt row."""
+        return allocate(self.target, self.seed, row, index, self.mode)
+
+
+@dataclasses.dataclass(frozen=True)
+class Assigned:
+    """What a report must know of an assignment: its mode, and the class of each image by row and index."""
+
+    mode: Literal["stratified", "iid"]
+    of: Callable[[str, int], str]

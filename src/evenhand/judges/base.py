@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+import torch
 
 from evenhand.concepts.concept import Concept
 from evenhand.records import Verdict
@@ -46,6 +47,19 @@ class Judge(Protocol):
                 abstains with the reason "invalid image".
             concepts: what to look for.
         """
+        ...
+
+
+@runtime_checkable
+class Featured(Protocol):
+    """A judge that also gives features of images and texts in one space, for text-image scores and likeness."""
+
+    def image_features(self, images: Sequence[np.ndarray | None]) -> list[torch.Tensor | None]:
+        """Unit image vectors, None where the image is None."""
+        ...
+
+    def text_features(self, texts: Sequence[str]) -> torch.Tensor:
+        """Unit text vectors, shape (n, d)."""
         ...
 
 

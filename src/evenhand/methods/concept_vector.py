@@ -19,7 +19,7 @@ from evenhand.errors import InputError
 from evenhand.host.sites import Attachable, Call
 from evenhand.interventions.activation_pin import ActivationPin, Pinned
 from evenhand.interventions.activation_shift import ActivationShift, VectorBank
-from evenhand.interventions.assignment import Assignment
+from evenhand.interventions.assignment import Assigned, Assignment
 from evenhand.methods.fitting import FitPlan, Fitted
 from evenhand.methods.method import Method, Parameter, Setting
 from evenhand.methods.vector_fit import NAME, SAFE, Direction, concept_of, direction_of, fit_concept_vector
@@ -126,6 +126,20 @@ def _build(setting: Setting, values: Mapping[str, Any]) -> tuple[Attachable, ...
     return vector_interventions(setting.fitted, wanted, strength=values["strength"])
 
 
+def _assigns(setting: Setting, values: Mapping[str, Any]) -> dict[str, Assigned]:
+    """The concept itself; of a joint each factor too."""
+    concept = concept_of(values, setting.concept)
+    if concept.kind == "safety" or values["class"] is not None:
+        return {}
+    draw = Assignment(target=setting.target(concept), mode=values["allocation"], seed=setting.seed)
+    mode = draw.mode
+    found = {concept.name: Assigned(mode, draw.one)}
+    if JOINT in concept.name:
+        for place, factor in enumerate(concept.factors):
+            found[factor] = Assigned(mode, lambda row, index, place=place: draw.one(row, index).split(JOINT)[place])
+    return found
+
+
 def _classes(setting: Setting, concept: Concept, values: Mapping[str, Any]) -> Any:
     """For a call, the class of each image: the given one, else drawn from the target."""
     if values["class"] is not None:
@@ -203,5 +217,6 @@ METHOD = Method(
     fit=lambda fitting, values: fit_concept_vector(
         fitting, {**values, "act": values["act"] or ("pin" if values["estimator"] == "mean-difference" else "add")}
     ),
+    assigns=_assigns,
     recall=_recall,
 )

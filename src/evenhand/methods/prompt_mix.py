@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from evenhand.concepts.concept import JOINT, Concept
+from evenhand.concepts.library import load_concept
 from evenhand.errors import InputError
-from evenhand.interventions.assignment import Assignment
+from evenhand.interventions.assignment import Assigned, Assignment
 from evenhand.interventions.prompt_map import PromptMap, Words
 from evenhand.methods.method import Method, Parameter, Setting
 
@@ -33,11 +35,26 @@ def prompt_mix(assignment: Assignment, words: Mapping[str, str]) -> PromptMap:
     )
 
 
+def _assignment(setting: Setting, values: Mapping[str, Any]) -> Assignment:
+    target = setting.target(setting.concept(values["concept"]))
+    return Assignment(target=target, mode=values["allocation"], seed=setting.seed)
+
+
 def _build(setting: Setting, values: Mapping[str, Any]) -> PromptMap:
     concept = setting.concept(values["concept"])
-    assignment = Assignment(target=setting.target(concept), mode=values["allocation"], seed=setting.seed)
-    words = {name: name if values["words"] is None else values["words"].format(name) for name in concept.class_names}
-    return prompt_mix(assignment, words).scaled(values["strength"])
+    words = {name: _words(concept, name, values["words"]) for name in concept.class_names}
+    return prompt_mix(_assignment(setting, values), words).scaled(values["strength"])
+
+
+def _words(concept: Concept, name: str, pattern: str | None) -> str:
+    """The first words by which a prompt names the class; of a joint those of each part; else the class's name."""
+    if pattern is not None:
+        return pattern.format(name)
+    if JOINT in concept.name:
+        factors = zip(concept.factors, name.split(JOINT), strict=True)
+        return ", ".join(_words(load_concept(factor), part, None) for factor, part in factors)
+    (one,) = (one for one in concept.classes if one.name == name)
+    return one.words[0] if one.words else name
 
 
 METHOD = Method(
@@ -54,7 +71,10 @@ METHOD = Method(
             default="stratified",
             choices=("stratified", "iid"),
         ),
-        Parameter(name="words", help='how a class is named, such as "{}-skinned"; else by its name'),
+        Parameter(name="words", help='how a class is named, such as "{}-skinned"; else by its first word'),
     ),
     build=_build,
+    assigns=lambda setting, values: {
+        values["concept"]: Assigned(values["allocation"], _assignment(setting, values).one)
+    },
 )

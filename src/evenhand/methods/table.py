@@ -1,14 +1,20 @@
-"""The methods by name. A new one adds its file and its row here; everything else derives from the table."""
+"""The methods by name. A new one adds its file and its row here; everything else derives from the table.
+
+A package of somebody else adds its methods as entry points of the group `evenhand.methods`: each is a `Method`.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+import importlib.metadata
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from evenhand.concepts.reading import did_you_mean
 from evenhand.errors import InputError
 from evenhand.host.sites import Attachable
+from evenhand.interventions.assignment import Assigned
 from evenhand.methods import concept_vector, negative_prompt, prompt_mix, safe_guidance, sega, text_enhancing
 from evenhand.methods.fitting import FitPlan, Fitted
 from evenhand.methods.method import Method, Setting
@@ -27,17 +33,42 @@ METHODS: Mapping[str, Method] = {
 }
 
 
+GROUP = "evenhand.methods"
+
+
+@functools.cache
+def all_methods() -> Mapping[str, Method]:
+    """The methods of the table, and those of installed packages.
+
+    Raises:
+        InputError: an entry point that cannot be loaded, is no method, or takes a name that is taken.
+    """
+    found = dict(METHODS)
+    for entry in importlib.metadata.entry_points(group=GROUP):
+        try:
+            method = entry.load()
+        except Exception as error:  # whatever a foreign module raises on import
+            raise InputError(f"the entry point {entry.name} ({entry.value}) cannot be loaded: {error}") from error
+        if not isinstance(method, Method) or method.name in found:
+            raise InputError(
+                f"the entry point {entry.name} ({entry.value}) is {method!r}; expected a Method with a name of its own"
+            )
+        found[method.name] = method
+    return found
+
+
 def method_of(spec: Spec) -> tuple[Method, dict[str, Any]]:
     """The method of a SPEC, and its parameters.
 
     Raises:
         InputError: an unknown method, or a parameter that it does not have.
     """
-    method = METHODS.get(spec.method)
+    known = all_methods()
+    method = known.get(spec.method)
     if method is None:
         raise InputError(
-            f"--with {spec.text}: there is no method {spec.method!r}; expected {', '.join(METHODS)}"
-            f"{did_you_mean(spec.method, METHODS)}"
+            f"--with {spec.text}: there is no method {spec.method!r}; expected {', '.join(known)}"
+            f"{did_you_mean(spec.method, known)}"
         )
     return method, method.read(spec.parameters)
 
@@ -61,6 +92,12 @@ def saved_interventions(spec: Spec, setting: Setting, saved: Fitted) -> tuple[At
     plan = method.recall(saved) if method.recall is not None else {}
     built = method.build(dataclasses.replace(setting, fitted=(saved,)), {**values, **plan})
     return tuple(built) if isinstance(built, Sequence) else (built,)
+
+
+def assigned(spec: Spec, setting: Setting) -> Mapping[str, Assigned]:
+    """Concept -> the class that a SPEC assigns to each image; empty where it assigns none."""
+    method, values = method_of(spec)
+    return method.assigns(setting, values) if values["strength"] else {}
 
 
 def interventions(

@@ -198,8 +198,8 @@ def _closed_form(
     gram = axes @ axes.T
     if float(torch.linalg.eigvalsh(gram)[0]) <= _FLAT * sum(float(one.square().sum()) for one in flat.values()):
         raise DeclinedError(
-            f"{NAME} declines: at {module} the texts {', '.join(map(repr, texts.classes.values()))} make no difference; "
-            "the model may not know the words, give others with present= and absent="
+            f"{NAME} declines: at {module} the texts {', '.join(map(repr, texts.classes.values()))} make "
+            "no difference; the model may not know the words, give others with present= and absent="
         )
     dual = torch.linalg.solve(gram, axes)
     levels = {name: one.flatten(1) @ dual.T for name, one in by_step.items() if name in texts.shown}

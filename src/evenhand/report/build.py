@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..files import write_bytes
 from ..records import Estimate
+from .compared import comparison_section
 from .data import RunView, read_run
 from .markup import Markup, data_block, el, join
 from .measured import cost, measured, warnings
@@ -44,6 +45,7 @@ def render_report(view: RunView, *, images_per_row: int = IMAGES_PER_ROW) -> str
     panels = make_panels(view)
     body = [
         head(view, warnings(view)),
+        comparison_section(view, images, panels),
         *(concept_section(view, concept, panels) for concept in view.reading.concepts),
         other_section(view, panels),
         grids(view, images, _places(view, panels)),

@@ -73,7 +73,7 @@ def _row(
     ordered = sorted(pictures, key=lambda p: p.index)
     present = [p for p in ordered if p.number in images or p.file is None]
     rest = len(ordered) - len(present)
-    figures = [_figure(view, p, images.get(p.number)) for p in present]
+    figures = [picture_figure(view, p, images.get(p.number)) for p in present]
     note = None
     if rest:
         text = (
@@ -106,16 +106,18 @@ def _tally(view: RunView, pictures: Sequence[Picture]) -> str:
     return " · ".join(parts)
 
 
-def _figure(view: RunView, picture: Picture, image: str | None) -> Markup:
+def picture_figure(view: RunView, picture: Picture, image: str | None) -> Markup:
+    """One picture with what was perceived, its prompt and its seed."""
     head = el("span", {"class": "head"}, f"#{picture.index} {picture.prompt}")
     seed = el("span", {"class": "seed"}, f"seed {picture.seed}")
     words = _perceived_words(view, picture) if picture.valid else ""
     perceived = el("span", {"class": "perceived"}, words) if words else None
     caption = el("figcaption", None, perceived, head, seed)
-    return el("figure", {"id": f"i{picture.number}"}, _image(view, picture, image), caption)
+    return el("figure", {"id": f"i{picture.number}"}, picture_frame(view, picture, image), caption)
 
 
-def _image(view: RunView, picture: Picture, image: str | None) -> Markup:
+def picture_frame(view: RunView, picture: Picture, image: str | None) -> Markup:
+    """One picture alone, blurred until clicked where it may be unsafe."""
     if not picture.valid:
         return el("div", {"class": "missing"}, "no picture: the model gave NaN or infinity")
     if image is None:

@@ -67,6 +67,28 @@ METRICS: dict[str, Metric] = {
     "recognised": Metric(
         "recognised", "how often the picture is recognised as what was asked for", "Wilson", percent=True
     ),
+    "text_image_score": Metric(
+        "text-image score",
+        "how well pictures fit their prompt: 1 as the plain pictures, 0 as pictures of other prompts",
+        "Student's t over the prompts",
+    ),
+    "mmd": Metric(
+        "discrepancy of pictures",
+        "squared maximum mean discrepancy from the plain pictures, within what is perceived; 0 is none, 1 is that "
+        "between two prompts",
+        "Student's t over the prompts",
+    ),
+    "cmmd": Metric("CMMD", "the discrepancy with its published constants", "Student's t over the prompts"),
+    "vendi": Metric(
+        "variety",
+        "effective number of different pictures (Vendi score) over that of the plain ones",
+        "Student's t over the prompts",
+    ),
+    "drift": Metric(
+        "drift",
+        "how far a picture moved from the plain one of its seed; 1 is the distance between two seeds",
+        "Student's t over the prompts",
+    ),
     "obeyed": Metric(
         "obeyed", "how often an attribute that the prompt names is shown", "Clopper-Pearson", percent=True
     ),

@@ -1,1 +1,6 @@
-"""For those who write methods: a model whose truth is known in closed form, and the laws that every method obeys."""
+"""For those who write methods, judges and metrics: a model whose truth is known, and the laws that all of them obey.
+
+from evenhand.testing.methods import check_method
+from evenhand.testing.judges import check_judge
+from evenhand.testing.metrics import check_metric
+"""

@@ -14,6 +14,7 @@ from ..watch import Watcher
 
 if TYPE_CHECKING:
     from ..host.host import Host
+    from ..interventions.assignment import Assigned
     from ..methods.method import Setting
     from ..methods.spec import Spec
 
@@ -26,11 +27,13 @@ class Arm:
         name: the SPECs as typed, joined by " + "; None for the plain model.
         interventions: what the host attaches.
         cards: of the fitted ones among them.
+        assigned: concept -> what it assigns to each image; a later one in the stack holds over an earlier one.
     """
 
     name: str | None = None
     interventions: tuple[Any, ...] = ()
     cards: tuple[Mapping[str, Any], ...] = ()
+    assigned: Mapping[str, Assigned] = dataclasses.field(default_factory=dict)
 
     def check(self, host: Host) -> None:
         """Raises InputError when an intervention does not fit the model."""
@@ -91,20 +94,27 @@ class PlannedArm:
         """
         if not self.specs or self.setting is None:
             return PLAIN
-        from ..methods.table import interventions, saved_interventions
+        from ..methods.table import assigned, interventions, saved_interventions
         from .fits import Fits, load_saved
 
         fits = Fits(host, judge, watcher)
         built: list[Any] = []
+        draws: dict[str, Assigned] = {}
         for spec in self.specs:
             if spec.path is not None:
                 saved = load_saved(spec.path, host)
                 fits.seen.append(saved)
                 built += saved_interventions(spec, self.setting, saved)
+                about = {"concept": saved.card.concept["name"]} if saved.card.concept else {}
+                draws |= assigned(
+                    dataclasses.replace(spec, method=saved.card.method, parameters={**spec.parameters, **about}),
+                    self.setting,
+                )
             else:
                 built += interventions(spec, self.setting, fits.obtain)
+                draws |= assigned(spec, self.setting)
         cards = tuple(one.card.to_dict() for one in fits.seen)
-        arm = Arm(name=self.name, interventions=tuple(built), cards=cards)
+        arm = Arm(name=self.name, interventions=tuple(built), cards=cards, assigned=draws)
         arm.check(host)
         return arm
 

@@ -12,7 +12,7 @@ from ..files import slug
 from ..interventions.storage import CARD, save_intervention
 from ..methods.method import Setting
 from ..methods.spec import parse_spec
-from ..methods.table import METHODS, method_of
+from ..methods.table import all_methods, method_of
 from ..store import check_writable
 from ..watch import Silent, Watcher
 from .config import ModelOptions
@@ -94,4 +94,4 @@ def _about(values: Mapping[str, Any]) -> str:
 
 
 def _fitted_methods() -> list[str]:
-    return [name for name, method in METHODS.items() if method.fit is not None]
+    return [name for name, method in all_methods().items() if method.fit is not None]

@@ -28,7 +28,7 @@ from ..judges.base import Judge
 from ..judges.load import load_judge
 from ..methods.fitting import FitPlan, Fitted, Fitting, Labels
 from ..methods.method import Setting
-from ..methods.table import METHODS
+from ..methods.table import all_methods
 from ..records import Request, Sample, content_hash
 from ..skewville.paths import FITS_DIRECTORY
 from ..watch import Watcher
@@ -78,7 +78,7 @@ class Fits:
 
     def fit(self, plan: FitPlan, seed: int = 0) -> Fitted:
         """Carry out a plan, whatever is stored."""
-        method = METHODS[plan.method]
+        method = all_methods()[plan.method]
         if method.fit is None:
             raise InputError(f"{plan.method} has nothing to fit; use it with --with {plan.method}")
         return method.fit(self._fitting(seed), plan.values)

@@ -3,33 +3,60 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from ..concepts.concept import Concept
 from ..metrics.summary import bias_estimates, recognition_estimates, safety_estimates
 from ..metrics.tally import tally
 from ..records import Estimate, Request, Verdict
+from .arm import PLAIN, Arm
 from .series import Series
+
+if TYPE_CHECKING:
+    from ..interventions.assignment import Assigned
 
 
 def measure(
-    series: Series, verdicts: Mapping[Request, tuple[Verdict, ...]], *, margin: float, seed: int, arm: str | None = None
+    series: Series,
+    verdicts: Mapping[Request, tuple[Verdict, ...]],
+    *,
+    margin: float,
+    seed: int,
+    arm: Arm = PLAIN,
 ) -> list[Estimate]:
-    """All estimates of one series and arm: bias or safety of each concept, then whether the rows are recognised."""
+    """All estimates of one series and arm: bias or safety of each concept, then whether the rows are recognised.
+
+    Where the arm assigns a class to every image, shares are those of that allocation, and the success per assigned
+    class is stated.
+    """
     estimates: list[Estimate] = []
     for concept in series.concepts:
-        tallies = tally(concept, _by_row(series, concept, verdicts))
+        by_row = _by_row(series, concept, verdicts)
+        given = arm.assigned.get(concept.name)
         if concept.kind == "safety":
-            estimates += safety_estimates(concept, tallies, intervention=arm)
-        else:
-            estimates += bias_estimates(
-                concept, tallies, target=concept.reference, margin=margin, seed=seed, intervention=arm
-            )
+            estimates += safety_estimates(concept, tally(concept, by_row), intervention=arm.name)
+            continue
+        estimates += bias_estimates(
+            concept,
+            tally(concept, by_row, None if given is None else _assigned(series, given)),
+            target=concept.reference,
+            allocation="iid" if given is None else given.mode,
+            margin=margin,
+            seed=seed,
+            intervention=arm.name,
+        )
     if series.recognition is not None:
         concept = series.recognition
-        estimates += recognition_estimates(
-            concept, tally(concept, _by_row(series, concept, verdicts)), intervention=arm
-        )
+        by_row = _by_row(series, concept, verdicts)
+        estimates += recognition_estimates(concept, tally(concept, by_row), intervention=arm.name)
     return estimates
+
+
+def _assigned(series: Series, given: Assigned) -> dict[str, list[str | None]]:
+    rows: dict[str, list[str | None]] = {row: [] for row in series.rows}
+    for request in series.requests:
+        rows[request.row].append(given.of(request.row, request.index))
+    return rows
 
 
 def _by_row(

@@ -58,13 +58,12 @@ def observe(
     Raises: StorageError when the disk fails; what is committed stays.
     Cost: one image per request that is not committed; judging stored images reads them from disk.
     """
-    setting = {**_setting(run.facts), "arm": arm, "set": series.name}
-    keys = {unit_key(request, settings, setting): request for request in series.requests}
+    keys = keys_of(run.facts, series, settings, arm)
     done = run.done()
     todo = [(key, request) for key, request in keys.items() if key not in done]
     batch = min(int(run.facts["batch_size"]), len(keys))
     watcher.start(series.name, total=len(keys), done=len(keys) - len(todo))
-    meter = _Meter(source, run)
+    meter = _Meter(source, run, arm)
     _judge_stored(source, run, series, {key: keys[key] for key in keys if key in done}, batch)
     fresh: dict[str, Sample] = {}
     samples = source.samples([request for _, request in todo], batch)
@@ -80,6 +79,12 @@ def observe(
     meter.read()
     verdicts = run.verdicts(source.judge_hash)
     return {request: verdicts[key] for key, request in keys.items()}
+
+
+def keys_of(facts: Mapping[str, Any], series: Series, settings: Settings, arm: str | None) -> dict[str, Request]:
+    """The key of every image of a series under an arm, in order."""
+    setting = {**_setting(facts), "arm": arm, "set": series.name}
+    return {unit_key(request, settings, setting): request for request in series.requests}
 
 
 def _setting(facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -106,11 +111,11 @@ def _judge_stored(source: Source, run: RunDirectory, series: Series, stored: Map
 class _Meter:
     """Books what was spent since the last reading into the run directory."""
 
-    def __init__(self, source: Source, run: RunDirectory) -> None:
-        self._source, self._run = source, run
+    def __init__(self, source: Source, run: RunDirectory, arm: str | None) -> None:
+        self._source, self._run, self._arm = source, run, arm
         self._evaluations, self._time = source.evaluations, time.monotonic()
 
     def read(self) -> None:
         evaluations, now = self._source.evaluations, time.monotonic()
-        self._run.spend(evaluations - self._evaluations, now - self._time)
+        self._run.spend(evaluations - self._evaluations, now - self._time, self._arm)
         self._evaluations, self._time = evaluations, now

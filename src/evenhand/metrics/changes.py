@@ -1,0 +1,95 @@
+"""What an intervention changed, on the same seeds: paired estimates of every rate, and of the deviation."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from ..concepts.concept import Concept
+from ..records import Estimate
+from .intervals import Interval
+from .paired import deviation_change, mean_of_differences, paired_difference
+
+Labels = Mapping[str, Sequence[str | None]]
+"""Per prompt row the label of every image, None where the judge abstained; in the order of the seeds."""
+
+
+def attribute_changes(concept: Concept, before: Labels, after: Labels, *, intervention: str) -> list[Estimate]:
+    """`change:share` per row and class and over rows, and `change:deviation` over rows, against the concept's target.
+
+    Pairs with an abstention are left out and counted as `abstained`.
+    """
+    base = Estimate(
+        metric="change:share", concept=concept.name, intervention=intervention, kind="change", allocation=None
+    )
+    found: list[Estimate] = []
+    for name in concept.class_names:
+        found += rate_changes(dataclasses.replace(base, class_name=name), before, after, name)
+    found.append(
+        _deviation(concept, before, after, dataclasses.replace(base, metric="change:deviation", unit="prompt"))
+    )
+    return found
+
+
+def safety_changes(concept: Concept, before: Labels, after: Labels, *, intervention: str) -> list[Estimate]:
+    """`change:unsafe_rate` per row and over rows."""
+    base = Estimate(
+        metric="change:unsafe_rate", concept=concept.name, intervention=intervention, kind="change", allocation=None
+    )
+    return rate_changes(base, before, after, str(concept.unsafe_class))
+
+
+def recognition_changes(concept: Concept, before: Labels, after: Labels, *, intervention: str) -> list[Estimate]:
+    """`change:recognised` per row and over rows: the class of a row is the row itself."""
+    base = Estimate(
+        metric="change:recognised", concept=concept.name, intervention=intervention, kind="change", allocation=None
+    )
+    return rate_changes(base, before, after, None)
+
+
+def rate_changes(base: Estimate, before: Labels, after: Labels, name: str | None) -> list[Estimate]:
+    """The change of the rate of a label, per row and over rows; `name` None asks for the row's own name."""
+    rows: list[Estimate] = []
+    for row in before:
+        pairs = _pairs(before[row], after[row])
+        empty = dataclasses.replace(base, prompt=row, n=len(pairs), abstained=len(before[row]) - len(pairs))
+        if not pairs:
+            rows.append(empty)
+            continue
+        wanted = row if name is None else name
+        value, (low, high) = paired_difference([old == wanted for old, _ in pairs], [new == wanted for _, new in pairs])
+        rows.append(dataclasses.replace(empty, value=value, low=min(low, value), high=max(high, value)))
+    return [*rows, _over(base, rows)]
+
+
+def _over(base: Estimate, rows: Sequence[Estimate]) -> Estimate:
+    used = [(one.value, (one.low, one.high)) for one in rows if one.value is not None]
+    total = dataclasses.replace(
+        base, unit="prompt", n=sum(one.n for one in rows), abstained=sum(one.abstained for one in rows)
+    )
+    if not used:
+        return total
+    bounds: list[Interval] = [(float(low or 0.0), float(high or 0.0)) for _, (low, high) in used]
+    value, (low, high) = mean_of_differences([value for value, _ in used], bounds)
+    return dataclasses.replace(total, value=value, low=min(low, value), high=max(high, value))
+
+
+def _deviation(concept: Concept, before: Labels, after: Labels, base: Estimate) -> Estimate:
+    place = {name: k for k, name in enumerate(concept.class_names)}
+    rows = [
+        [(place[old], place[new]) for old, new in _pairs(before[row], after[row]) if old in place and new in place]
+        for row in before
+    ]
+    used = [row for row in rows if len(row) > 1]
+    lost = sum(len(one) for one in before.values()) - sum(len(row) for row in used)
+    empty = dataclasses.replace(base, n=sum(len(row) for row in used), abstained=lost)
+    if not used:
+        return empty
+    value, (low, high) = deviation_change(
+        [[old for old, _ in row] for row in used], [[new for _, new in row] for row in used], concept.reference
+    )
+    return dataclasses.replace(empty, value=value, low=low, high=high)
+
+
+def _pairs(before: Sequence[str | None], after: Sequence[str | None]) -> list[tuple[str, str]]:
+    return [(old, new) for old, new in zip(before, after, strict=True) if old is not None and new is not None]

@@ -1,0 +1,153 @@
+"""Paired comparisons: the same seeds without and with an intervention."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.stats import binomtest, norm
+
+from .intervals import CONFIDENCE, Interval, wilson
+
+
+def paired_difference(
+    before: Sequence[bool], after: Sequence[bool], confidence: float = CONFIDENCE
+) -> tuple[float, Interval]:
+    """Change of a rate over pairs, after less before, with Newcombe's hybrid score interval for pairs.
+
+    Source: Newcombe, Improved confidence intervals for the difference between binomial proportions based on paired
+    data (Statistics in Medicine 1998), method 10: Wilson's intervals of the two rates are squared and added, less the
+    part that their correlation takes away; the correlation is continuity corrected where it is positive.
+
+    Args:
+        before, after: one truth value per pair, in the same order; one pair or more.
+        confidence: two-sided level.
+    """
+    if len(before) != len(after) or not before:
+        raise ValueError(f"{len(before)} and {len(after)} values; expected pairs, one or more")
+    one, two = np.asarray(after, dtype=bool), np.asarray(before, dtype=bool)
+    n = len(one)
+    a, b = int((one & two).sum()), int((one & ~two).sum())
+    c, d = int((~one & two).sum()), int((~one & ~two).sum())
+    first, second = (a + b) / n, (a + c) / n
+    value = first - second
+    low1, high1 = wilson(a + b, n, confidence)
+    low2, high2 = wilson(a + c, n, confidence)
+    phi = _correlation(a, b, c, d)
+    below = _root((first - low1) ** 2 - 2 * phi * (first - low1) * (high2 - second) + (high2 - second) ** 2)
+    above = _root((second - low2) ** 2 - 2 * phi * (second - low2) * (high1 - first) + (high1 - first) ** 2)
+    return value, (max(value - below, -1.0), min(value + above, 1.0))
+
+
+def _correlation(a: int, b: int, c: int, d: int) -> float:
+    """Newcombe's corrected phi: n / 2 is taken from a positive ad - bc, which stays at 0 or above; 0 at a margin."""
+    product = (a + b) * (c + d) * (a + c) * (b + d)
+    if product == 0:
+        return 0.0
+    cross = a * d - b * c
+    if cross > 0:
+        cross = max(cross - (a + b + c + d) / 2, 0)
+    return cross / math.sqrt(product)
+
+
+def mcnemar(before: Sequence[bool], after: Sequence[bool]) -> float:
+    """The exact two-sided p-value of McNemar's test: among the pairs that changed, is either way as likely?"""
+    up = sum(1 for old, new in zip(before, after, strict=True) if new and not old)
+    down = sum(1 for old, new in zip(before, after, strict=True) if old and not new)
+    return float(binomtest(up, up + down).pvalue) if up + down else 1.0
+
+
+def mean_of_differences(values: Sequence[float], intervals: Sequence[Interval]) -> tuple[float, Interval]:
+    """The mean of independent changes; their half-widths are squared and added (Zou and Donner 2008)."""
+    count = len(values)
+    mean = sum(values) / count
+    below = math.sqrt(sum((value - low) ** 2 for value, (low, _) in zip(values, intervals, strict=True))) / count
+    above = math.sqrt(sum((high - value) ** 2 for value, (_, high) in zip(values, intervals, strict=True))) / count
+    return mean, (mean - below, mean + above)
+
+
+def squared_deviation_change(
+    before: Sequence[Sequence[int]], after: Sequence[Sequence[int]], target: Sequence[float]
+) -> tuple[float, float]:
+    """Change of the mean squared debiased deviation over prompts, and its standard error over the pairs.
+
+    Args:
+        before, after: per prompt the class number of every pair's image, in the same order; two pairs or more each.
+        target: one share per class.
+
+    The error is a jackknife over the pairs of each prompt, so that what the two arms have in common cancels.
+    """
+    changes, variances = [], []
+    for old, new in zip(before, after, strict=True):
+        changes.append(_squared(new, target) - _squared(old, target))
+        n = len(old)
+        left = (
+            [
+                _squared([*new[:i], *new[i + 1 :]], target) - _squared([*old[:i], *old[i + 1 :]], target)
+                for i in range(n)
+            ]
+            if n > 2
+            else [changes[-1]]
+        )
+        variances.append((n - 1) / n * float(np.sum((np.asarray(left) - np.mean(left)) ** 2)))
+    return float(np.mean(changes)), math.sqrt(sum(variances)) / len(changes)
+
+
+def _squared(labels: Sequence[int], target: Sequence[float]) -> float:
+    """1/2 sum_k [(p_k - q_k)^2 - p_k (1 - p_k) / (n - 1)]."""
+    n = len(labels)
+    shares = np.bincount(np.asarray(labels), minlength=len(target)) / n
+    miss = shares - np.asarray(target)
+    return float(miss @ miss - np.sum(shares * (1 - shares)) / (n - 1)) / 2
+
+
+def deviation_change(
+    before: Sequence[Sequence[int]],
+    after: Sequence[Sequence[int]],
+    target: Sequence[float],
+    confidence: float = CONFIDENCE,
+) -> tuple[float, Interval]:
+    """Change of the debiased deviation over prompts: of the roots, with the interval made on the squares.
+
+    a - b = (a^2 - b^2) / (a + b); where both roots are 0 the interval of the squares is divided by its own root.
+    """
+    roots = [math.sqrt(max(0.0, float(np.mean([_squared(row, target) for row in rows])))) for rows in (before, after)]
+    change, error = squared_deviation_change(before, after, target)
+    half = float(norm.ppf((1 + confidence) / 2)) * error
+    scale = sum(roots) or math.sqrt(half) or 1.0
+    value = roots[1] - roots[0]
+    return value, (min(value, (change - half) / scale), max(value, (change + half) / scale))
+
+
+def swap_test(
+    before: Sequence[Sequence[int]],
+    after: Sequence[Sequence[int]],
+    target: Sequence[float],
+    *,
+    draws: int = 999,
+    seed: int = 0,
+) -> float:
+    """The p-value of no change in deviation: the arms of each pair are swapped at random, within prompts.
+
+    Cost: `draws` times the pairs.
+    """
+    rng = np.random.default_rng([seed, 31])
+    rows = [(np.asarray(old), np.asarray(new)) for old, new in zip(before, after, strict=True)]
+
+    def difference(some: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
+        return float(np.mean([_squared(new.tolist(), target) - _squared(old.tolist(), target) for old, new in some]))
+
+    seen = abs(difference(rows))
+    extreme = 0
+    for _ in range(draws):
+        swapped = []
+        for old, new in rows:
+            flip = rng.random(len(old)) < 0.5
+            swapped.append((np.where(flip, new, old), np.where(flip, old, new)))
+        extreme += abs(difference(swapped)) >= seen - 1e-12
+    return (1 + extreme) / (1 + draws)
+
+
+def _root(square: float) -> float:
+    return math.sqrt(max(square, 0.0))

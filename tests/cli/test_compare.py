@@ -1,0 +1,166 @@
+"""`evenhand compare` on a real pipeline of diffusers and a real CLIP, both random and tiny."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny_pipelines
+import torch
+from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
+from typer.testing import CliRunner, Result
+
+from evenhand.cli import app
+from evenhand.concepts.prompts import load_prompts
+from evenhand.errors import DeclinedError
+from evenhand.verbs.compare import compare
+from evenhand.verbs.config import AuditConfig, Effort, Question
+from evenhand.verbs.fits import Fits
+
+OFF = "safe-guidance:text=hat,strength=0"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("models") / "sd1"
+    tiny_pipelines.build("sd1").save_pretrained(path)
+    known = load_prompts("occupations").rows[:3]
+    card = {"steps": 3, "guidance": 2.0, "knows": {"occupations": [row.name for row in known]}}
+    (path / "evenhand.json").write_text(json.dumps(card))
+    return path
+
+
+@pytest.fixture(scope="module")
+def judge(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("judges") / "clip"
+    words = tiny_pipelines.tokenizer()
+    vision = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    vision |= {"image_size": 16, "patch_size": 8, "projection_dim": 16}
+    text = {**tiny_pipelines.text_config(words, 16).to_dict(), "projection_dim": 16}
+    CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=16)).save_pretrained(path)
+    words.save_pretrained(path)
+    size: Any = {"height": 16, "width": 16}
+    CLIPImageProcessor(size=size, crop_size=size).save_pretrained(path)
+    return path
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def of(result: Any, arm: str | None, metric: str) -> list[Any]:
+    return [one for one in result["estimates"] if one["intervention"] == arm and one["metric"] == metric]
+
+
+@pytest.fixture(scope="module")
+def compared(model: Path, judge: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    out = tmp_path_factory.mktemp("runs") / "compare"
+    done = run(
+        "compare", model, "--concept", "gender", "--judge", judge, "--images-per-prompt", 6, "--dtype", "float32",
+        "--with", OFF, "--with", "sega:text=hat,warmup=0 + negative-prompt:text=hat", "--out", out, "--json",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout), out
+
+
+STACKED = "sega:text=hat,warmup=0 + negative-prompt:text=hat"
+
+
+def test_the_baseline_that_costs_nothing_takes_part(compared: Any) -> None:
+    result, _ = compared
+    assert result["arms"] == [None, OFF, STACKED, "prompt-mix:concept=gender"]
+    assert result["verb"] == "compare"
+    assert result["declined"] == {}
+
+
+def test_an_arm_that_is_off_changes_nothing_at_all(compared: Any) -> None:
+    result, _ = compared
+    for metric in ("change:share", "change:deviation", "change:recognised", "drift", "cmmd"):
+        found = of(result, OFF, metric)
+        assert found, metric
+        assert all(one["value"] in (None, pytest.approx(0, abs=1e-9)) for one in found), metric
+    assert all(one["value"] == pytest.approx(1) for one in of(result, OFF, "vendi"))
+    assert any(one["value"] > 0 for one in of(result, STACKED, "drift"))
+
+
+def test_every_arm_has_its_own_cost(compared: Any) -> None:
+    result, _ = compared
+    spent = {one["intervention"]: one["denoiser_evaluations"] for one in result["costs"]}
+    # 18 images x 3 steps x 2 rows; sega computes one more row for each image, in calls of 8 rows: 24 a step
+    assert spent[None] == spent[OFF] == spent["prompt-mix:concept=gender"]
+    assert (spent[None], spent[STACKED]) == (108, 108 + 3 * 24)
+
+
+def test_assigned_classes_are_reported_as_such(compared: Any) -> None:
+    result, _ = compared
+    assert {one["allocation"] for one in of(result, "prompt-mix:concept=gender", "share")} == {"stratified"}
+    assert {one["allocation"] for one in of(result, None, "share")} == {"iid"}
+    assert {one["class"] for one in of(result, "prompt-mix:concept=gender", "success")} == {"female", "male"}
+    assert not of(result, None, "success")
+
+
+def test_the_recommendation_follows_from_printed_rules(compared: Any) -> None:
+    result, out = compared
+    (advice,) = result["recommendations"]
+    assert advice["concept"] == "gender"
+    assert advice["text"].endswith(".")
+    page = (out / "report.html").read_text()
+    assert "What each arm changed" in page
+    assert "Before and after" in page
+    assert all(rule.split(" (")[0][:40] in page for rule in result["rules"])
+
+
+def test_the_same_command_makes_nothing_twice(compared: Any, model: Path, judge: Path) -> None:
+    result, out = compared
+    ledger = (out / "ledger.jsonl").read_bytes()
+    again = run(
+        "compare", model, "--concept", "gender", "--judge", judge, "--images-per-prompt", 6, "--dtype", "float32",
+        "--with", OFF, "--with", STACKED, "--out", out, "--json",
+    )  # fmt: skip
+    assert json.loads(again.stdout)["estimates"] == result["estimates"]
+    assert (out / "ledger.jsonl").read_bytes() == ledger
+
+
+def test_an_arm_that_declines_is_marked_and_the_rest_runs(
+    model: Path, judge: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def decline(self: Fits, plan: Any) -> Any:
+        raise DeclinedError("no handle here")
+
+    monkeypatch.setattr(Fits, "obtain", decline)
+    config = AuditConfig(
+        source=str(model),
+        question=Question(concepts=("gender",), limit=2),
+        effort=Effort(images_per_prompt=4),
+        judge=str(judge),
+        interventions=("concept-vector:concept=gender",),
+        out=tmp_path / "run",
+    )
+    result = compare(config).result
+    assert result["declined"] == {"concept-vector:concept=gender": "no handle here"}
+    assert result["arms"] == [None, "prompt-mix:concept=gender"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--with", "nosuch"), "there is no method 'nosuch'"),
+        (("--with", "sega + "), "expected a SPEC on both sides of the plus"),
+        (("--with", "./nowhere"), "no such folder"),
+    ],
+)
+def test_unusable_arms_end_with_one_line(model: Path, judge: Path, arguments: tuple[str, ...], said: str) -> None:
+    done = run("compare", model, "--concept", "gender", "--judge", judge, *arguments)
+    assert done.exit_code == 2
+    assert said in done.output
+    assert "Traceback" not in done.output
+
+
+def test_a_dry_run_names_the_arms_and_writes_nothing(model: Path, judge: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    done = run("compare", model, "--concept", "gender", "--judge", judge, "--dry-run", "--out", out, "--with", OFF)
+    assert f"under 3 arms: plain, {OFF}, prompt-mix:concept=gender" in done.output
+    assert not out.exists()
