@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from .records import Cost, Estimate, Request, Sample, Settings, Verdict
     from .report.build import write_report
     from .verbs.audit import audit
+    from .verbs.compare import compare
     from .verbs.config import AuditConfig, Effort, GenerateConfig, ImageOptions, ModelOptions, Question
+    from .verbs.fit import FitConfig, fit
     from .verbs.generate import generate
 
 _HOMES = {
@@ -34,6 +36,7 @@ _HOMES = {
     "Effort": "verbs.config",
     "Estimate": "records",
     "EvenhandError": "errors",
+    "FitConfig": "verbs.fit",
     "GenerateConfig": "verbs.config",
     "Host": "host.host",
     "ImageOptions": "verbs.config",
@@ -45,6 +48,8 @@ _HOMES = {
     "Settings": "records",
     "Verdict": "records",
     "audit": "verbs.audit",
+    "compare": "verbs.compare",
+    "fit": "verbs.fit",
     "generate": "verbs.generate",
     "load_concept": "concepts.library",
     "load_judge": "judges.load",
@@ -61,6 +66,7 @@ __all__ = [
     "Effort",
     "Estimate",
     "EvenhandError",
+    "FitConfig",
     "GenerateConfig",
     "Host",
     "ImageOptions",
@@ -72,6 +78,8 @@ __all__ = [
     "Settings",
     "Verdict",
     "audit",
+    "compare",
+    "fit",
     "generate",
     "load_concept",
     "load_judge",

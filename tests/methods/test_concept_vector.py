@@ -20,8 +20,8 @@ from evenhand.interventions.storage import load_intervention, save_intervention
 from evenhand.methods.fitting import Fitted, Fitting
 from evenhand.methods.method import Setting
 from evenhand.methods.spec import parse_spec
-from evenhand.methods.table import METHODS, interventions, saved_interventions
-from evenhand.methods.vector_fit import direction_of
+from evenhand.methods.table import METHODS, interventions, recalled
+from evenhand.methods.vector_direction import direction_of
 from evenhand.methods.vector_trials import strength_for
 from evenhand.records import Request, Sample, Settings
 from evenhand.testing.toy import ToyWorld, toy_host
@@ -90,11 +90,12 @@ def gender() -> Fitted:
 
 def test_the_axis_is_the_difference_of_log_shares(gender: Fitted) -> None:
     direction = direction_of(gender)
-    assert direction.module == "mid_block"
-    assert direction.landmarks is not None
+    (part,) = direction.parts
+    assert direction.site == part.module == "mid_block"
+    assert part.landmarks is not None
     woman, man = (torch.tensor(WORLD.prompts[f"a photo of a {one}"]).log() for one in ("woman", "man"))
-    assert torch.allclose(direction.landmarks.axes.flatten(), man - woman, atol=1e-5)
-    assert torch.allclose(direction.vectors["female"].flatten(), (woman - man) / 2, atol=1e-5)
+    assert torch.allclose(part.landmarks.axes.flatten(), man - woman, atol=1e-5)
+    assert torch.allclose(part.vectors["female"].flatten(), (woman - man) / 2, atol=1e-5)
 
 
 def test_the_work_is_counted_and_within_its_bound(gender: Fitted) -> None:
@@ -112,7 +113,7 @@ def test_every_class_reaches_the_wanted_success_on_every_row(gender: Fitted) -> 
             for row in ROWS:
                 strength = strength_for(gender.card.calibration, name, row.name, None)
                 requests = [Request(row=row.name, prompt=row.templates[0], index=i, seed=i) for i in range(200)]
-                seen = fitting(host).make([direction.show(name, strength)], requests)
+                seen = fitting(host).make(direction.show(name, strength), requests)
                 assert sum(label(one) == name for one in seen) / 200 >= 0.95
 
 
@@ -184,9 +185,10 @@ def test_saved_and_loaded_it_makes_the_same_images(host: Host, gender: Fitted, t
     assert spec.path == f"{tmp_path}/gender"
     prompts = ["a photo of a nurse"] * 20
     before = images(host, with_spec(gender, "concept-vector:allocation=iid"), prompts)
-    assert images(host, saved_interventions(spec, Setting(), loaded), prompts) == before
+    again = interventions(recalled(spec, [loaded]), Setting(fitted=(loaded,)))
+    assert images(host, again, prompts) == before
     with pytest.raises(InputError, match="module was decided when it was fitted"):
-        saved_interventions(parse_spec(f"{tmp_path}/gender:module=up"), Setting(), loaded)
+        recalled(parse_spec(f"{tmp_path}/gender:module=up"), [loaded])
 
 
 def test_where_no_judge_knows_the_concept_final_latents_are_read(host: Host) -> None:
@@ -199,10 +201,11 @@ def test_where_no_judge_knows_the_concept_final_latents_are_read(host: Host) -> 
 def test_other_estimators_sit_at_the_same_site_and_are_added(host: Host, estimator: str) -> None:
     found = fitted(host, f"concept-vector:estimator={estimator},calibrate=10")
     direction = direction_of(found)
-    assert direction.landmarks is None
-    assert direction.module == "mid_block"
+    (part,) = direction.parts
+    assert part.landmarks is None
+    assert part.module == "mid_block"
     assert found.card.effect["evaluations_per_class"] <= 10_000
-    first = direction.vectors["female"].flatten()
+    first = part.vectors["female"].flatten()
     assert first[0] > 0 > first[1]  # more women, fewer men
     with pytest.raises(InputError, match="act=pin needs the closed form"):
         fitted(host, f"concept-vector:estimator={estimator},act=pin")
@@ -246,8 +249,10 @@ def test_a_joint_shows_both_of_its_parts() -> None:
 
 
 def _landmarks(axes: torch.Tensor, names: Sequence[str], levels: Sequence[Sequence[float]]) -> dict[str, torch.Tensor]:
-    found = {"axes": axes, "timesteps": torch.tensor([500.0])}
-    return found | {f"level/{name}": torch.tensor([list(level)]) for name, level in zip(names, levels, strict=True)}
+    found = {"mid_block/axes": axes, "mid_block/timesteps": torch.tensor([500.0])}
+    return found | {
+        f"mid_block/level/{name}": torch.tensor([list(level)]) for name, level in zip(names, levels, strict=True)
+    }
 
 
 def _plain_card() -> Any:

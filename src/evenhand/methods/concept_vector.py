@@ -9,7 +9,7 @@ need it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from evenhand.concepts.concept import JOINT, Concept
@@ -17,12 +17,11 @@ from evenhand.concepts.library import concept_names, load_concept
 from evenhand.concepts.prompt_filter import reason_to_leave
 from evenhand.errors import InputError
 from evenhand.host.sites import Attachable, Call
-from evenhand.interventions.activation_pin import ActivationPin, Pinned
-from evenhand.interventions.activation_shift import ActivationShift, VectorBank
 from evenhand.interventions.assignment import Assigned, Assignment
 from evenhand.methods.fitting import FitPlan, Fitted
 from evenhand.methods.method import Method, Parameter, Setting
-from evenhand.methods.vector_fit import NAME, SAFE, Direction, concept_of, direction_of, fit_concept_vector
+from evenhand.methods.vector_direction import NAME, SAFE, attachables, direction_of
+from evenhand.methods.vector_fit import concept_of, fit_concept_vector
 from evenhand.methods.vector_trials import strength_for
 
 Wanted = Mapping[str, str]
@@ -30,61 +29,29 @@ Wanted = Mapping[str, str]
 
 
 def vector_interventions(
-    fitted: Sequence[Fitted], wanted: Any, *, strength: float = 1.0, name: str = NAME
+    fitted: Sequence[Fitted],
+    wanted: Callable[[Call], Sequence[Wanted]],
+    *,
+    strength: float = 1.0,
+    name: str = NAME,
 ) -> tuple[Attachable, ...]:
-    """Interventions that show in each image what is wanted of it, one for each module.
+    """Interventions that show in each image what is wanted of it, at the calibrated strength.
 
     Args:
         fitted: one per concept.
-        wanted: for each image of a call the concepts and their classes; a function of the call.
+        wanted: for each image of a call the concepts and their classes.
         strength: factor on the calibrated strengths; 1 as calibrated, 0 is off.
-        name: how reports call it.
+        name: how reports call them.
     """
-    by_module: dict[tuple[str, bool], list[tuple[Direction, Fitted]]] = {}
-    for one in fitted:
-        direction = direction_of(one)
-        by_module.setdefault((direction.module, direction.landmarks is None), []).append((direction, one))
-    return tuple(
-        _adding(some, wanted, strength, name) if added else _pinning(some, wanted, strength, name)
-        for (_, added), some in by_module.items()
-    )
+    calibrations = {one.card.concept["name"]: one.card.calibration for one in fitted}
 
-
-def _pinning(some: Sequence[tuple[Direction, Fitted]], wanted: Any, strength: float, name: str) -> ActivationPin:
-    calibrations = {direction.concept: one.card.calibration for direction, one in some}
-
-    def pins(call: Call) -> list[tuple[Pinned, ...]]:
+    def with_strengths(call: Call) -> list[dict[str, tuple[str, float]]]:
         return [
-            tuple(
-                Pinned(concept=concept, name=shown, strength=_strength(calibrations[concept], shown, call, row))
-                for concept, shown in one.items()
-                if concept in calibrations
-            )
+            {concept: (shown, _strength(calibrations[concept], shown, call, row)) for concept, shown in one.items()}
             for row, one in enumerate(wanted(call))
         ]
 
-    landmarks = {direction.concept: direction.landmarks for direction, _ in some if direction.landmarks is not None}
-    return ActivationPin(name=name, landmarks=landmarks, pins=pins, strength=strength)
-
-
-def _adding(some: Sequence[tuple[Direction, Fitted]], wanted: Any, strength: float, name: str) -> ActivationShift:
-    calibrations = {direction.concept: one.card.calibration for direction, one in some}
-
-    def weights(call: Call) -> list[dict[str, float]]:
-        return [
-            {
-                f"{concept}={shown}": _strength(calibrations[concept], shown, call, row)
-                for concept, shown in one.items()
-                if concept in calibrations
-            }
-            for row, one in enumerate(wanted(call))
-        ]
-
-    vectors = {
-        f"{direction.concept}={shown}": vector for direction, _ in some for shown, vector in direction.vectors.items()
-    }
-    bank = VectorBank(module=some[0][0].module, vectors=vectors)
-    return ActivationShift(name=name, bank=bank, weights=weights, strength=strength)
+    return attachables([direction_of(one) for one in fitted], with_strengths, strength=strength, name=name)
 
 
 def _strength(calibration: Mapping[str, Mapping[str, float]], shown: str, call: Call, row: int) -> float:
@@ -149,13 +116,15 @@ def _classes(setting: Setting, concept: Concept, values: Mapping[str, Any]) -> A
     return Assignment(target=setting.target(concept), mode=values["allocation"], seed=setting.seed).classes
 
 
-def _recall(saved: Fitted) -> dict[str, Any]:
-    """A concept of the library by its name, another one by its two phrases."""
-    concept = Concept.from_dict(saved.card.concept)
-    if concept.name in concept_names():
-        return {"concept": concept.name, "present": None, "absent": None}
-    phrases = [one.phrases[0] for one in concept.classes]
-    return {"concept": None, "present": phrases[0], "absent": phrases[1]}
+def _recall(saved: Sequence[Fitted]) -> dict[str, str]:
+    """A concept of the library by its name, a joint by those of its factors, another one by its two phrases."""
+    concepts = [Concept.from_dict(one.card.concept) for one in saved]
+    if all(one.name in concept_names() for one in concepts):
+        return {"concept": JOINT.join(one.name for one in concepts)}
+    if len(concepts) > 1:
+        raise InputError(f"{NAME}: concepts from two phrases make no joint; attach them one by one")
+    present, absent = (one.phrases[0] for one in concepts[0].classes)
+    return {"present": present, "absent": absent}
 
 
 METHOD = Method(
@@ -193,7 +162,7 @@ METHOD = Method(
         Parameter(name="act", help="pin the coordinate, or add", kind="choice", choices=("pin", "add"), fits=True),
         Parameter(
             name="module",
-            help="path inside the denoiser; auto tries the middle block, then those that follow",
+            help="path inside the denoiser, or cross-attention; auto tries several, from the middle block on",
             default="auto",
             fits=True,
         ),

@@ -94,7 +94,8 @@ class Method:
         fit: carries out a plan of this method; None for a method that fits nothing itself.
         assigns: concept -> the class that each image is to show, where the method assigns any: then reports state the
             success per assigned class.
-        recall: from what was saved to the parameters that it was fitted with; None for a method that fits nothing.
+        recall: from what was saved (one for each plan) to the parameters, as typed, that it was fitted with; None for a
+            method that fits nothing.
     """
 
     name: str
@@ -106,7 +107,7 @@ class Method:
     plans: Callable[[Setting, Mapping[str, Any]], Sequence[FitPlan]] = lambda setting, values: ()
     fit: Callable[[Fitting, Mapping[str, Any]], Fitted] | None = None
     assigns: Callable[[Setting, Mapping[str, Any]], Mapping[str, Assigned]] = lambda setting, values: {}
-    recall: Callable[[Fitted], Mapping[str, Any]] | None = None
+    recall: Callable[[Sequence[Fitted]], Mapping[str, str]] | None = None
 
     def read(self, given: Mapping[str, str]) -> dict[str, Any]:
         """All parameters with their values, defaults included.

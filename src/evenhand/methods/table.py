@@ -73,25 +73,23 @@ def method_of(spec: Spec) -> tuple[Method, dict[str, Any]]:
     return method, method.read(spec.parameters)
 
 
-def saved_interventions(spec: Spec, setting: Setting, saved: Fitted) -> tuple[Attachable, ...]:
-    """The interventions of a saved one.
+def recalled(spec: Spec, saved: Sequence[Fitted]) -> Spec:
+    """The SPEC of saved interventions: the method of their card, what it was fitted with, and how it is used.
 
     Args:
         spec: what was typed; its parameters decide how it is used.
-        setting: targets and the seed.
-        saved: what was stored.
+        saved: what was stored, one for each factor of a joint.
 
     Raises:
         InputError: the card names an unknown method, or a parameter is one that decides what is fitted.
     """
-    given = dataclasses.replace(spec, method=saved.card.method)
-    method, values = method_of(given)
+    given = dataclasses.replace(spec, method=saved[0].card.method)
+    method, _ = method_of(given)
     fixed = [name for name in spec.parameters if any(one.name == name and one.fits for one in method.parameters)]
     if fixed:
         raise InputError(f"--with {spec.text}: {fixed[0]} was decided when it was fitted; fit it anew to change that")
-    plan = method.recall(saved) if method.recall is not None else {}
-    built = method.build(dataclasses.replace(setting, fitted=(saved,)), {**values, **plan})
-    return tuple(built) if isinstance(built, Sequence) else (built,)
+    own = {} if method.recall is None else method.recall(saved)
+    return dataclasses.replace(given, parameters={**own, **spec.parameters})
 
 
 def assigned(spec: Spec, setting: Setting) -> Mapping[str, Assigned]:
@@ -107,16 +105,18 @@ def interventions(
 
     Args:
         spec: as read.
-        setting: targets, the model's words, the seed.
+        setting: targets, the model's words, the seed; and what was fitted, for a saved one.
         obtain: gives what a plan asks for, from a store or by fitting; None where nothing is fitted.
 
     Raises:
         InputError: an unknown method, parameters that it cannot use, or a plan without `obtain`.
     """
     method, values = method_of(spec)
+    fitted = setting.fitted
     plans = method.plans(setting, values)
-    if plans and obtain is None:
-        raise InputError(f"--with {spec.text}: {method.name} must be fitted on a model first")
-    fitted = tuple(obtain(plan) for plan in plans) if obtain is not None else ()
+    if plans and not fitted:
+        if obtain is None:
+            raise InputError(f"--with {spec.text}: {method.name} must be fitted on a model first")
+        fitted = tuple(obtain(plan) for plan in plans)
     built = method.build(dataclasses.replace(setting, fitted=fitted), values)
     return tuple(built) if isinstance(built, Sequence) else (built,)

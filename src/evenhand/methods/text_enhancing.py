@@ -19,7 +19,7 @@ from evenhand.methods import concept_vector
 from evenhand.methods.concept_vector import vector_interventions
 from evenhand.methods.fitting import FitPlan
 from evenhand.methods.method import Method, Parameter, Setting
-from evenhand.methods.vector_fit import SAFE
+from evenhand.methods.vector_direction import SAFE
 
 NAME = "text-enhancing"
 _KNOWN = ("gender", "skin", "age", "unsafe")

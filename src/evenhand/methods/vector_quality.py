@@ -16,14 +16,11 @@ from typing import Any
 import torch
 
 from evenhand.concepts.concept import Concept
-from evenhand.host.sites import Attachable
+from evenhand.methods.vector_direction import Direction
 from evenhand.methods.vector_trials import Labels, Trials
 from evenhand.records import Request, Sample
 
 LEAST_COSINE, LARGEST_MOVE, NOISE = 0.5, 0.05, 0.08
-
-Add = Callable[[torch.Tensor], Attachable]
-"""The intervention that adds a vector to every image."""
 
 
 def split_half(first: Mapping[str, torch.Tensor], second: Mapping[str, torch.Tensor]) -> float:
@@ -40,36 +37,34 @@ def controls(
     requests: Sequence[Request],
     plain: Labels,
     name: str,
-    vector: torch.Tensor,
-    add: Add,
+    direction: Direction,
+    strength: float,
     doses: Mapping[float, Labels],
 ) -> dict[str, Any]:
-    """Opposite sign, random vector and dose response of one class.
+    """Opposite sign, random vectors and dose response of one class.
 
     Args:
         trials: makes and reads.
         requests: the images.
         plain: what is read in them without any intervention.
         name: the class.
-        vector: the class's vector, at the strength that is used.
-        add: adds a vector.
+        direction: its vectors.
+        strength: that is used.
         doses: strength -> what is read at it.
 
     Cost: the images twice.
     """
     rng = torch.Generator().manual_seed(trials.seed)
-    random = torch.randn(vector.shape, generator=rng)
-    random *= vector.norm() / random.norm()
-    opposite = trials.labels([add(-vector)], requests)
-    noise = trials.labels([add(random)], requests)
-    shares = {strength: _share(labels, name) for strength, labels in sorted({0.0: plain, **doses}.items())}
+    opposite = trials.labels(direction.added(name, -strength), requests)
+    noise = trials.labels(direction.added(name, strength, random=rng), requests)
+    shares = {dose: _share(labels, name) for dose, labels in sorted({0.0: plain, **doses}.items())}
     steps = list(shares.values())
     return {
         "plain": round(_share(plain, name), 4),
         "opposite": round(_share(opposite, name), 4),
         "random_changed": round(sum(a != b for a, b in zip(plain, noise, strict=True)) / len(plain), 4),
         "random_moved": round(abs(_share(noise, name) - _share(plain, name)), 4),
-        "dose": {f"{strength:g}": round(share, 4) for strength, share in shares.items()},
+        "dose": {f"{dose:g}": round(share, 4) for dose, share in shares.items()},
         "monotone": all(later >= earlier - NOISE for earlier, later in itertools.pairwise(steps)),
     }
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
+from evenhand.errors import InputError
+from evenhand.host.carrier import module_at
 from evenhand.host.host import Host
 from evenhand.methods.trajectories import MeanActivation, Onlooker, Runs, run
 
@@ -14,22 +16,48 @@ LARGEST_SPATIAL = 2**17
 """Values of a module's output above which `auto` takes one vector for all places: it would store megabytes."""
 
 
-def candidate_modules(host: Host) -> tuple[str, ...]:
-    """Modules in the order in which they are tried.
+CROSS_ATTENTION = "cross-attention"
+"""The site of all cross-attentions of a U-Net together: what the text says enters there and nowhere else."""
 
-    A U-Net: the middle block (h-space, the published site), then the blocks that follow it, without the last, which
-    only draws. A transformer: blocks at a half, two thirds and a third of its depth. Other denoisers: none, name one.
+
+def candidate_sites(host: Host) -> tuple[str, ...]:
+    """Sites in the order in which they are tried.
+
+    A U-Net: the middle block (h-space, the published site), all cross-attentions together, then the blocks that follow
+    the middle, without the last, which only draws. A transformer: blocks at a half, two thirds and a third of its
+    depth. Other denoisers: none, name one.
     """
-    denoiser = host.denoiser
-    if hasattr(denoiser, "mid_block"):
-        blocks = len(getattr(denoiser, "up_blocks", ()))
-        return ("mid_block", *(f"up_blocks.{index}" for index in range(blocks - 1)))
-    lists = [(name, part) for name, part in denoiser.named_children() if isinstance(part, torch.nn.ModuleList)]
+    children = dict(host.denoiser.named_children())
+    lists = [(name, part) for name, part in children.items() if isinstance(part, torch.nn.ModuleList)]
+    if "mid_block" in children:
+        blocks = [f"up_blocks.{index}" for name, part in lists if name == "up_blocks" for index in range(len(part))]
+        attention = (CROSS_ATTENTION,) if _cross_attentions(host.denoiser) else ()
+        return ("mid_block", *attention, *blocks[:-1])
     if not lists:
         return ()
     blocks = [f"{name}.{index}" for name, part in lists if "block" in name for index in range(len(part))]
     places = (math.floor(len(blocks) * share) for share in (1 / 2, 2 / 3, 1 / 3))
     return tuple(dict.fromkeys(blocks[min(place, len(blocks) - 1)] for place in places))
+
+
+def modules_of(host: Host, site: str) -> tuple[str, ...]:
+    """The modules of a site: a path is its own module.
+
+    Raises:
+        ModelError: there is no such module.
+        InputError: the denoiser has no cross-attention.
+    """
+    if site != CROSS_ATTENTION:
+        module_at(host.denoiser, site)
+        return (site,)
+    found = _cross_attentions(host.denoiser)
+    if not found:
+        raise InputError(f"{host.name}: its denoiser has no cross-attention; name a module")
+    return found
+
+
+def _cross_attentions(denoiser: torch.nn.Module) -> tuple[str, ...]:
+    return tuple(name for name, _ in denoiser.named_modules() if name.endswith(".attn2"))
 
 
 def class_means(

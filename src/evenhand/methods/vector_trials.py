@@ -12,8 +12,8 @@ from evenhand.host.sites import Attachable
 from evenhand.methods.fitting import Fitting
 from evenhand.records import Request, Sample
 
-Show = Callable[[str, float], Attachable]
-"""The intervention that shows a class at a strength, in every image."""
+Show = Callable[[str, float], Sequence[Attachable]]
+"""The interventions that show a class at a strength, in every image."""
 Labels = list[str | None]
 
 STRENGTHS = (1.0, 1.5, 2.0, 4.0, 6.0, 8.0)
@@ -43,6 +43,10 @@ class Trials:
     seed: int
     role: str = "calibrate"
 
+    def spread(self, count: int) -> tuple[PromptRow, ...]:
+        """`count` rows, evenly over all of them."""
+        return self.rows[:: max(1, len(self.rows) // count)][:count]
+
     def requests(self, images: int, rows: Sequence[PromptRow] | None = None) -> list[Request]:
         """`images` requests for each row."""
         return [
@@ -63,7 +67,7 @@ class Trials:
     def success(self, show: Show, classes: Sequence[str], strength: float, requests: Sequence[Request]) -> float:
         """Mean over the classes of the share of images in which the class that is shown is read."""
         hits = [
-            sum(label == name for label in self.labels([show(name, strength)], requests)) / len(requests)
+            sum(label == name for label in self.labels(show(name, strength), requests)) / len(requests)
             for name in classes
         ]
         return sum(hits) / len(hits)
@@ -100,7 +104,7 @@ def _one_class(trials: Trials, show: Show, name: str, images: int, strengths: Se
         if not rows:
             break
         requests = trials.requests(images, rows)
-        labels = trials.labels([show(name, strength)], requests)
+        labels = trials.labels(show(name, strength), requests)
         for row in rows:
             hits = [label == name for label, request in zip(labels, requests, strict=True) if request.row == row.name]
             success = sum(hits) / len(hits)

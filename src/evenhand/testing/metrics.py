@@ -31,11 +31,11 @@ def check_metric(index: Index, targets: Sequence[Sequence[float]] = _TARGETS) ->
         largest = index.largest(target)
         _hold(abs(float(index(np.asarray(target), target))) < 1e-9, "it is 0 at the target")
         _hold(bool((values > 0).all()), "it is positive elsewhere")
-        _hold(bool((values <= largest + 1e-9).all()), "no shares are farther than one class alone")
         _hold(np.allclose(values, [float(index(one, target)) for one in some]), "many at once are each alone")
         for order in itertools.permutations(range(classes)):
             permuted = index(some[:, list(order)], [target[k] for k in order])
             _hold(np.allclose(values, permuted), "the order of the classes does not matter")
+        _hold(bool((values <= largest + 1e-9).all()), "no shares are farther than one class alone")
         counts = rng.multinomial(40, some[0])
         shares = counts / 40
         low, high = index.interval(shares, target, goodman(counts.tolist()))

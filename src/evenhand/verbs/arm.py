@@ -94,25 +94,20 @@ class PlannedArm:
         """
         if not self.specs or self.setting is None:
             return PLAIN
-        from ..methods.table import assigned, interventions, saved_interventions
+        from ..methods.table import assigned, interventions, recalled
         from .fits import Fits, load_saved
 
         fits = Fits(host, judge, watcher)
         built: list[Any] = []
         draws: dict[str, Assigned] = {}
-        for spec in self.specs:
-            if spec.path is not None:
-                saved = load_saved(spec.path, host)
-                fits.seen.append(saved)
-                built += saved_interventions(spec, self.setting, saved)
-                about = {"concept": saved.card.concept["name"]} if saved.card.concept else {}
-                draws |= assigned(
-                    dataclasses.replace(spec, method=saved.card.method, parameters={**spec.parameters, **about}),
-                    self.setting,
-                )
-            else:
-                built += interventions(spec, self.setting, fits.obtain)
-                draws |= assigned(spec, self.setting)
+        for typed in self.specs:
+            spec, setting = typed, self.setting
+            if typed.path is not None:
+                saved = load_saved(typed.path, host)
+                fits.seen.extend(saved)
+                spec, setting = recalled(typed, saved), dataclasses.replace(setting, fitted=saved)
+            built += interventions(spec, setting, fits.obtain)
+            draws |= assigned(spec, setting)
         cards = tuple(one.card.to_dict() for one in fits.seen)
         arm = Arm(name=self.name, interventions=tuple(built), cards=cards, assigned=draws)
         arm.check(host)

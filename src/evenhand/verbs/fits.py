@@ -157,8 +157,8 @@ def fit_name(plan: FitPlan, host: Host) -> str:
     return f"{plan.method}-{slug(Path(about).stem)}-{key[:12]}"
 
 
-def load_saved(name: str, host: Host) -> Fitted:
-    """A saved intervention by its folder or Hub id.
+def load_saved(name: str, host: Host) -> tuple[Fitted, ...]:
+    """Saved interventions by their folder or Hub id; a folder of folders holds those of a joint concept.
 
     Raises: InputError when there is none; ModelError when it was fitted on another model, or the Hub refuses.
     """
@@ -167,8 +167,10 @@ def load_saved(name: str, host: Host) -> Fitted:
         if name.startswith((".", "/")) or name.count("/") != 1:
             raise InputError(f"--with {name}: no such folder; give the folder that `evenhand fit` wrote")
         try:
-            path = Path(snapshot_download(name, allow_patterns=[CARD, TENSORS]))
+            path = Path(snapshot_download(name, allow_patterns=[CARD, TENSORS, f"*/{CARD}", f"*/{TENSORS}"]))
         except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
             first = str(error).strip().splitlines()[0]
             raise ModelError(f"--with {name}: neither a folder nor on the Hub ({first})") from None
-    return Fitted(*load_intervention(path, host))
+    several = sorted(card.parent for card in path.glob(f"*/{CARD}"))
+    folders = several if several and not (path / CARD).is_file() else [path]
+    return tuple(Fitted(*load_intervention(folder, host)) for folder in folders)

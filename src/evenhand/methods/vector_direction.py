@@ -1,0 +1,224 @@
+"""A concept's vectors at a site: one module, or several that are moved together."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+
+from evenhand.errors import DeclinedError
+from evenhand.host.sites import Attachable, Call
+from evenhand.interventions.activation_pin import ActivationPin, Landmarks, Pinned
+from evenhand.interventions.activation_shift import ActivationShift, VectorBank
+from evenhand.methods.fitting import Fitted
+from evenhand.methods.trajectories import MeanActivation
+from evenhand.methods.vector_estimators import without_common
+
+NAME = "concept-vector"
+SAFE = "safe"
+_FLAT = 1e-10  # of the squared norm of the activations; less is rounding
+
+WantedOf = Callable[[Call], Sequence[Mapping[str, tuple[str, float]]]]
+"""For each image of a call: concept -> the class that it is to show, and the strength. Empty leaves the image alone."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Part:
+    """The vectors of one module, and its landmarks where the closed form pins."""
+
+    module: str
+    vectors: Mapping[str, torch.Tensor]
+    landmarks: Landmarks | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Direction:
+    """The vectors of a concept at a site. `site` is a module's path, or the name of a group of modules."""
+
+    concept: str
+    site: str
+    parts: tuple[Part, ...]
+
+    @property
+    def spatial(self) -> bool:
+        """Whether there is a vector for each place, so that it is tied to an image size."""
+        return any(vector.ndim > 1 for part in self.parts for vector in part.vectors.values())
+
+    def show(self, name: str, strength: float) -> tuple[Attachable, ...]:
+        """The interventions that show a class in every image."""
+        return attachables([self], lambda call: [{self.concept: (name, strength)}] * call.images)
+
+    def added(self, name: str, strength: float, *, random: torch.Generator | None = None) -> tuple[Attachable, ...]:
+        """The class's vectors, added to every image at a strength; random ones of the same norms with `random`."""
+        found = []
+        for part in self.parts:
+            vector = part.vectors[name]
+            if random is not None:
+                noise = torch.randn(vector.shape, generator=random)
+                vector = noise * vector.norm() / noise.norm()
+            bank = VectorBank(module=part.module, vectors={"vector": vector})
+            weights = [{"vector": strength}]
+            found.append(
+                ActivationShift(
+                    name=f"{NAME} {part.module}", bank=bank, weights=lambda call, w=weights: w * call.images
+                )
+            )
+        return tuple(found)
+
+
+def attachables(
+    directions: Sequence[Direction], wanted: WantedOf, *, strength: float = 1.0, name: str = NAME
+) -> tuple[Attachable, ...]:
+    """The interventions that show what is wanted of each image, one for each module.
+
+    Args:
+        directions: one for each concept.
+        wanted: concepts, classes and calibrated strengths of each image.
+        strength: factor on all of them; 1 as calibrated, 0 is off.
+        name: how reports call them; where there are several, each has its module behind the name.
+    """
+    pins: dict[str, dict[str, Landmarks]] = {}
+    adds: dict[str, dict[str, torch.Tensor]] = {}
+    for direction in directions:
+        for part in direction.parts:
+            if part.landmarks is not None:
+                pins.setdefault(part.module, {})[direction.concept] = part.landmarks
+            else:
+                named = {f"{direction.concept}={shown}": vector for shown, vector in part.vectors.items()}
+                adds.setdefault(part.module, {}).update(named)
+    several = len(pins) + len(adds) > 1
+    found: list[Attachable] = []
+    for module, landmarks in pins.items():
+        own = f"{name} {module}" if several else name
+        found.append(
+            ActivationPin(name=own, landmarks=landmarks, pins=_pins_of(wanted, frozenset(landmarks)), strength=strength)
+        )
+    for module, vectors in adds.items():
+        own = f"{name} {module}" if several else name
+        bank = VectorBank(module=module, vectors=vectors)
+        found.append(
+            ActivationShift(name=own, bank=bank, weights=_weights_of(wanted, frozenset(vectors)), strength=strength)
+        )
+    return tuple(found)
+
+
+def _pins_of(wanted: WantedOf, concepts: frozenset[str]) -> Callable[[Call], list[tuple[Pinned, ...]]]:
+    def pins(call: Call) -> list[tuple[Pinned, ...]]:
+        return [
+            tuple(
+                Pinned(concept=concept, name=shown, strength=strength)
+                for concept, (shown, strength) in one.items()
+                if concept in concepts
+            )
+            for one in wanted(call)
+        ]
+
+    return pins
+
+
+def _weights_of(wanted: WantedOf, vectors: frozenset[str]) -> Callable[[Call], list[dict[str, float]]]:
+    def weights(call: Call) -> list[dict[str, float]]:
+        return [
+            {
+                f"{concept}={shown}": strength
+                for concept, (shown, strength) in one.items()
+                if f"{concept}={shown}" in vectors
+            }
+            for one in wanted(call)
+        ]
+
+    return weights
+
+
+def closed_form(
+    concept: str,
+    site: str,
+    means: Mapping[str, Mapping[str, MeanActivation]],
+    shown: Sequence[str],
+    *,
+    safety: bool,
+    pin: bool,
+) -> Direction:
+    """Axes from the first class to each other one; for safety from the neutral picture to each part.
+
+    Args:
+        concept: its name.
+        site: of the modules in `means`.
+        means: module -> class -> mean activations.
+        shown: the classes that can be asked for.
+        safety: whether the classes after the first must not appear.
+        pin: False gives vectors to add and no landmarks.
+
+    Raises:
+        DeclinedError: the classes' texts make no difference.
+    """
+    parts = tuple(_part(module, one, shown, safety=safety, pin=pin) for module, one in means.items())
+    return Direction(concept=concept, site=site, parts=parts)
+
+
+def _part(module: str, means: Mapping[str, MeanActivation], shown: Sequence[str], *, safety: bool, pin: bool) -> Part:
+    by_step = {name: one.by_step() for name, one in means.items()}
+    names = list(by_step)
+    shape = by_step[names[0]].shape[1:]
+    flat = {name: one.mean(dim=0).flatten() for name, one in by_step.items()}
+    axes = torch.stack([flat[name] - flat[names[0]] for name in names[1:]])
+    gram = axes @ axes.T
+    if float(torch.linalg.eigvalsh(gram)[0]) <= _FLAT * sum(float(one.square().sum()) for one in flat.values()):
+        raise DeclinedError(
+            f"{NAME} declines: at {module} the texts of {', '.join(names)} make no difference; the model may not know "
+            "the words, give others with present= and absent="
+        )
+    dual = torch.linalg.solve(gram, axes)
+    landmarks = Landmarks(
+        module=module,
+        axes=axes.view(-1, *shape),
+        timesteps=means[names[0]].timesteps,
+        levels={name: one.flatten(1) @ dual.T for name, one in by_step.items() if name in shown},
+        one_sided=safety,
+    )
+    vectors = (
+        {SAFE: -axes.sum(dim=0).view(shape)}
+        if safety
+        else without_common({name: one.view(shape) for name, one in flat.items()})
+    )
+    return Part(module=module, vectors=vectors, landmarks=landmarks if pin else None)
+
+
+def tensors_of(direction: Direction) -> dict[str, torch.Tensor]:
+    """What is stored of a direction; module paths are part of the names."""
+    found: dict[str, torch.Tensor] = {}
+    for part in direction.parts:
+        found |= {f"{part.module}/vector/{name}": vector for name, vector in part.vectors.items()}
+        if part.landmarks is not None:
+            found[f"{part.module}/axes"] = part.landmarks.axes
+            found[f"{part.module}/timesteps"] = part.landmarks.timesteps
+            found |= {f"{part.module}/level/{name}": level for name, level in part.landmarks.levels.items()}
+    return found
+
+
+def direction_of(fitted: Fitted) -> Direction:
+    """The direction that was stored."""
+    by_module: dict[str, dict[str, torch.Tensor]] = {}
+    for key, tensor in fitted.tensors.items():
+        module, _, rest = key.partition("/")
+        by_module.setdefault(module, {})[rest] = tensor
+    concept = fitted.card.concept
+    parts = tuple(_stored(module, some, concept["kind"] == "safety") for module, some in by_module.items())
+    return Direction(concept=concept["name"], site=str(fitted.card.frame.module), parts=parts)
+
+
+def _stored(module: str, tensors: Mapping[str, torch.Tensor], safety: bool) -> Part:
+    def under(prefix: str) -> dict[str, torch.Tensor]:
+        return {key.removeprefix(prefix): one for key, one in tensors.items() if key.startswith(prefix)}
+
+    landmarks = None
+    if "axes" in tensors:
+        landmarks = Landmarks(
+            module=module,
+            axes=tensors["axes"],
+            timesteps=tensors["timesteps"],
+            levels=under("level/"),
+            one_sided=safety,
+        )
+    return Part(module=module, vectors=under("vector/"), landmarks=landmarks)
