@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-DEMO_IMAGES ?= 25
+DEMO_IMAGES ?= 16
 
 .PHONY: install demo test check test-all bench train-skewville
 .DEFAULT_GOAL := install
@@ -18,9 +18,11 @@ $(STAMP): pyproject.toml constraints.txt
 
 # The main job on the model that ships inside the package.
 demo: $(STAMP)
-	@rm -rf runs/demo
+	@rm -rf runs/demo runs/demo-compare
 	$(BIN)/python -m evenhand audit skewville --concept gender --concept skin --concept unsafe \
 		--images-per-prompt $(DEMO_IMAGES) --out runs/demo
+	$(BIN)/python -m evenhand compare skewville --concept gender --concept unsafe --limit 6 --images-per-prompt 8 \
+		--with concept-vector:concept=gender --with safe-guidance --out runs/demo-compare
 
 check: $(STAMP)
 	@$(BIN)/ruff format --check --quiet .

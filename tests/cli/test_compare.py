@@ -7,44 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny_pipelines
-import torch
-from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
 from typer.testing import CliRunner, Result
 
 from evenhand.cli import app
-from evenhand.concepts.prompts import load_prompts
 from evenhand.errors import DeclinedError
 from evenhand.verbs.compare import compare
 from evenhand.verbs.config import AuditConfig, Effort, Question
 from evenhand.verbs.fits import Fits
 
 OFF = "safe-guidance:text=hat,strength=0"
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("models") / "sd1"
-    tiny_pipelines.build("sd1").save_pretrained(path)
-    known = load_prompts("occupations").rows[:3]
-    card = {"steps": 3, "guidance": 2.0, "knows": {"occupations": [row.name for row in known]}}
-    (path / "evenhand.json").write_text(json.dumps(card))
-    return path
-
-
-@pytest.fixture(scope="module")
-def judge(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("judges") / "clip"
-    words = tiny_pipelines.tokenizer()
-    vision = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
-    vision |= {"image_size": 16, "patch_size": 8, "projection_dim": 16}
-    text = {**tiny_pipelines.text_config(words, 16).to_dict(), "projection_dim": 16}
-    CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=16)).save_pretrained(path)
-    words.save_pretrained(path)
-    size: Any = {"height": 16, "width": 16}
-    CLIPImageProcessor(size=size, crop_size=size).save_pretrained(path)
-    return path
 
 
 def run(*arguments: object) -> Result:

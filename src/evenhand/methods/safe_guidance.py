@@ -147,7 +147,7 @@ def safe_guidance(
     )
 
 
-_SCHEDULES: Mapping[str, Schedule] = MappingProxyType({"full": COMPLETE, "exact": EXACT, "fast": FAST})
+SCHEDULES: Mapping[str, Schedule] = MappingProxyType({"full": COMPLETE, "exact": EXACT, "fast": FAST})
 
 
 def _build(setting: Setting, values: Mapping[str, Any]) -> GuidanceTerm:
@@ -158,7 +158,7 @@ def _build(setting: Setting, values: Mapping[str, Any]) -> GuidanceTerm:
         (category,) = policy.categories
         category = dataclasses.replace(category, window=Window(start=values["warmup"]))
         policy = dataclasses.replace(policy, categories=(category,))
-    return safe_guidance(policy, schedule=_SCHEDULES[values["schedule"]], strength=values["strength"])
+    return safe_guidance(policy, schedule=SCHEDULES[values["schedule"]], strength=values["strength"])
 
 
 _PUBLISHED_STEPS = 50
@@ -173,7 +173,7 @@ METHOD = Method(
         Parameter(name="text", help="what must not appear; else the model's own words for the concept"),
         Parameter(name="concept", help="the concept whose words are used", default="unsafe"),
         Parameter(
-            name="schedule", help="how much is computed", kind="choice", default="full", choices=tuple(_SCHEDULES)
+            name="schedule", help="how much is computed", kind="choice", default="full", choices=tuple(SCHEDULES)
         ),
         Parameter(name="warmup", help="steps before it acts, or a share of them (0.14)", kind="start"),
     ),
