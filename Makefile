@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO_IMAGES ?= 16
 
-.PHONY: install demo test check test-all bench train-skewville
+.PHONY: install demo test check test-all bench train-skewville fit-skewville
 .DEFAULT_GOAL := install
 
 install: $(STAMP)
@@ -43,3 +43,11 @@ bench: $(STAMP)
 
 train-skewville: $(STAMP)
 	$(BIN)/python -m evenhand.skewville train
+
+# What `--with concept-vector` finds ready for Skewville; to be made again whenever its model or a concept changes.
+fit-skewville: $(STAMP)
+	@rm -rf src/evenhand/skewville/checkpoints/fits
+	@for concept in gender skin age unsafe; do \
+		EVENHAND_CACHE=src/evenhand/skewville/checkpoints $(BIN)/python -m evenhand generate skewville \
+			"a photo of a person" --with concept-vector:concept=$$concept --out $(VENV)/fit/$$concept || exit 1; done
+	@rm -rf $(VENV)/fit

@@ -17,6 +17,7 @@ from evenhand.skewville import CHECKPOINTS, JUDGE_DIRECTORIES, MODEL_DIRECTORY
 from evenhand.skewville.cells import concept
 from evenhand.skewville.confusion import HEADS, accuracies, confusion, nothing, reconstructions
 from evenhand.skewville.phrases import CONCEPTS
+from evenhand.skewville.tokenizer import build_tokenizer, learn_tokenizer, words
 from evenhand.skewville.truth import truth
 from evenhand.skewville.uniform import uniform
 from evenhand.skewville.world import load_world
@@ -25,6 +26,18 @@ from evenhand.skewville.world import load_world
 @pytest.fixture(scope="module")
 def pipeline():
     return StableDiffusionPipeline.from_pretrained(MODEL_DIRECTORY)
+
+
+def test_nothing_says_where_it_was_trained() -> None:
+    for file in CHECKPOINTS.rglob("*.json"):
+        assert "_name_or_path" not in file.read_text(encoding="utf-8"), file
+
+
+def test_a_training_reads_the_tokens_of_the_shipped_model() -> None:
+    shipped = CLIPTokenizer.from_pretrained(MODEL_DIRECTORY / "tokenizer")
+    assert build_tokenizer().get_vocab() == shipped.get_vocab()
+    assert all(len(shipped.tokenize(word)) == 1 for word in words())
+    assert all(len(learn_tokenizer().tokenize(word)) == 1 for word in words())
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from .world import World
 
 HOUSE_SHARE = 0.13
 OCCUPATION_SHARE = 0.74  # of the portraits
-CONTEXT_SHARE = {True: 0.14, False: 0.6}  # of the portraits with and without an occupation
+CONTEXT_SHARE = {True: 0.22, False: 0.75}  # of the portraits with and without an occupation
 SPREAD_ALL_SHARE = 0.15  # every attribute spread and named ...
 SPREAD_ITEMS_OF_ALL = 0.35  # ... and items this often
 SPREAD: Mapping[str, float] = {

@@ -21,7 +21,7 @@ from .train_vae import train_vae
 from .truth import write_truth
 from .world import World
 
-STEPS = {"vae": 2500, "reading": 500, "denoiser": 6_000, "settling": 2_200, "clip": 2800, "convnet": 1500}
+STEPS = {"vae": 2500, "reading": 500, "denoiser": 6_000, "settling": 3_000, "clip": 2800, "convnet": 1500}
 PICTURES = {"vae": 40_000, "denoiser": 64_000, "judges": 12_000}
 DEFAULT_STEPS, DEFAULT_GUIDANCE = 25, 1.25
 
@@ -93,6 +93,9 @@ def ship_model(world: World, pipeline: Path, out: Path) -> None:
     # from_pretrained reads half-precision weights back as float32; the text encoder keeps the type it is stored in
     for name, kind in (("unet", UNet2DConditionModel), ("vae", AutoencoderKL)):
         kind.from_pretrained(pipeline / name, torch_dtype=torch.float16).save_pretrained(temporary / name)
+    for file in temporary.glob("*/config.json"):  # where it lay on the machine that trained it is nobody's business
+        kept = {key: value for key, value in json.loads(file.read_text("utf-8")).items() if key != "_name_or_path"}
+        file.write_text(json.dumps(kept, indent=2, sort_keys=True) + "\n", "utf-8")
     card = {
         "name": world.name,
         "steps": DEFAULT_STEPS,

@@ -14,6 +14,7 @@ from .captions import Captioner, load_grammar, spoken
 from .draw_house import STYLES
 from .draw_occupation import LOOKS
 from .draw_scene import SCENES
+from .paths import MODEL_DIRECTORY
 
 MAX_LENGTH = 40
 """Tokens of the longest caption with its two ends; longer prompts are cut, as by every CLIP text encoder."""
@@ -48,7 +49,20 @@ def _learn_merges(corpus: Iterable[str]) -> tuple[dict[str, int], list[tuple[str
 
 @functools.cache
 def build_tokenizer() -> CLIPTokenizer:
-    """The tokenizer of Skewville's text encoder; every word of the grammar is one token, others fall to pieces."""
+    """The tokenizer of Skewville's text encoder; every word of the grammar is one token, others fall to pieces.
+
+    It is the one that ships, as long as that knows every word: the library that learns merges breaks ties differently
+    in every process, and a training that is continued must read the same tokens as the one that began.
+    """
+    if (MODEL_DIRECTORY / "tokenizer" / "tokenizer.json").is_file():
+        shipped = CLIPTokenizer.from_pretrained(MODEL_DIRECTORY / "tokenizer")
+        if {f"{word}</w>" for word in words() if word.isalpha()} <= set(shipped.get_vocab()):
+            return shipped
+    return learn_tokenizer()
+
+
+def learn_tokenizer() -> CLIPTokenizer:
+    """A tokenizer that is learnt anew; equal words give other numbers in another process."""
     vocabulary, merges = _learn_merges(words())
     pairs: Any = merges  # annotated as a list of strings; the library takes pairs
     return CLIPTokenizer(vocab=vocabulary, merges=pairs, model_max_length=MAX_LENGTH)

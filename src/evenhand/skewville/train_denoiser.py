@@ -30,7 +30,8 @@ TEXT_LEARNING_RATE = 4e-4  # the text encoder can read already; faster, it would
 WARM_UP = 200
 CAPTION_DROPOUT = 0.1
 NOISY_SHARE = 0.5  # of the examples are drawn from the noisier half of the timesteps only ...
-SETTLING_NOISY_SHARE = 0.75  # ... and in the last steps: there the spread of shares is decided, and is learned last
+SETTLING_NOISY_SHARE = 0.5  # ... and in the last steps: there the spread of shares is decided, and is learned last
+SETTLING_MIDDLE_SHARE = 0.35  # of the last steps' examples come from the middle, where small things (a weapon) are
 OPENING_BETA_END = 0.012  # the schedule of all but the last steps; settling on the final one takes a fifth of them
 SETTLING_FACTOR = 0.4  # of the learning rates, falling to 0
 TEXT_WIDTH = 128
@@ -60,12 +61,15 @@ def new_scheduler(beta_end: float = 0.02) -> DDIMScheduler:
     )
 
 
-def draw_timesteps(count: int, noisy_share: float, rng: torch.Generator) -> torch.Tensor:
-    """Training timesteps of the schedule: `noisy_share` of them from its noisier half, the others from all of it."""
-    noisy = torch.rand(count, generator=rng) < noisy_share
-    return torch.where(
-        noisy, torch.randint(500, 1000, (count,), generator=rng), torch.randint(0, 1000, (count,), generator=rng)
-    )
+def draw_timesteps(count: int, noisy_share: float, rng: torch.Generator, *, middle_share: float = 0.0) -> torch.Tensor:
+    """Training timesteps: shares of them from the schedule's noisier half and from its middle, the others from all."""
+    kind = torch.rand(count, generator=rng)
+    noisy, anywhere = (torch.randint(low, 1000, (count,), generator=rng) for low in (500, 0))
+    chosen = torch.where(kind < noisy_share, noisy, anywhere)
+    if middle_share == 0:
+        return chosen
+    middle = torch.randint(200, 700, (count,), generator=rng)
+    return torch.where(kind >= 1 - middle_share, middle, chosen)
 
 
 def new_denoiser() -> UNet2DConditionModel:
@@ -186,7 +190,8 @@ class DenoiserTraining:
         clean = latents[torch.from_numpy(rows)].float()
         noise = torch.randn(clean.shape, generator=torch_rng)
         opening = self._step < self._opening
-        timesteps = draw_timesteps(self._batch, NOISY_SHARE if opening else SETTLING_NOISY_SHARE, torch_rng)
+        noisy, middle = (NOISY_SHARE, 0.0) if opening else (SETTLING_NOISY_SHARE, SETTLING_MIDDLE_SHARE)
+        timesteps = draw_timesteps(self._batch, noisy, torch_rng, middle_share=middle)
         # Any, since its annotations ask for tensor classes that no tensor has
         scheduler: Any = self._opening_scheduler if opening else self._scheduler
         noisy = scheduler.add_noise(clean, noise, timesteps)
