@@ -87,8 +87,11 @@ class PredictionGuider(BaseGuidance):
         """What the intervention did to each image of the latest call."""
         return () if self._effect is None else self._effect.evidence()
 
-    def prepare_inputs(self, data: Mapping[str, Any]) -> list[Any]:
-        """The batches of one step: conditional, unconditional, and one for each text that is wanted."""
+    def prepare_inputs(self, data: Any) -> list[Any]:
+        """The batches of one step: conditional, unconditional, and one for each text that is wanted.
+
+        `data` maps a field to its (conditional, unconditional) values; the base class annotates another type.
+        """
         if self._scheduler is None:
             raise InputError("the guider does not know the pipeline yet; call encode(pipe) first")
         lone = [key for key in ("prompt_embeds", "encoder_hidden_states") if key in data and not _is_pair(data[key])]
@@ -97,7 +100,9 @@ class PredictionGuider(BaseGuidance):
                 f"{type(self).__name__} is inert: the pipeline gives {lone[0]} without an unconditional one, so there "
                 'is no classifier-free guidance; pass negative_prompt=""'
             )
-        pairs = {key: value if isinstance(value, tuple) else (value, value) for key, value in data.items()}
+        pairs: dict[str, Any] = {
+            key: value if isinstance(value, tuple) else (value, value) for key, value in data.items()
+        }
         rows = len(next(value[0] for value in pairs.values() if isinstance(value[0], torch.Tensor)))
         if self._step == 0:
             self._effect = self._intervention.begin(Call(prompts=None, images=rows)) if self._enabled else None
@@ -108,7 +113,7 @@ class PredictionGuider(BaseGuidance):
         if self.num_conditions > 1:
             batches.append(self._prepare_batch(pairs, 1, "pred_uncond"))
         for place, text in enumerate(self._wanted):
-            own = {
+            own: dict[str, Any] = {
                 key: (tensor.expand(rows, *tensor.shape[1:]).to(pairs[key][0]),) * 2
                 for key, tensor in self._texts[text].items()
                 if key in pairs
