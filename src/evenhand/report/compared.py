@@ -22,16 +22,25 @@ _STRIP_ROWS, _STRIP_SEEDS = 4, 4
 
 
 def compare_table(result: Mapping[str, Any]) -> Table:
-    """A rich table for the terminal: a row per arm."""
+    """A rich table for the terminal: a block per arm, so that it fits a narrow window."""
     reading = read_result(result)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("arm", overflow="fold")
-    for name in _columns(reading):
-        table.add_column(name, justify="right")
+    for name in ("", "value", "change", "95 % interval"):
+        table.add_column(name, justify="left" if name in ("", "95 % interval") else "right")
     for arm in reading.arms:
-        table.add_row(*(Text(cell) for cell in (arm or "plain", *_cells(result, reading, arm))))
+        table.add_row(Text(f"{arm or 'plain'}, cost {_price(result, arm)}", style="bold"))
+        for concept in reading.concepts:
+            level, change = _main(reading, concept, arm)
+            name = f"  {plain(concept.name)}: {'unsafe rate' if concept.kind == 'safety' else 'deviation'}"
+            value = NOTHING if level is None else value_text(level)
+            changed = (NOTHING, "") if change is None else (_signed(change), interval_text(change))
+            table.add_row(*(Text(cell) for cell in (name, value, *changed)))
+        table.add_row(Text("  recognised"), Text(_mean(reading, "recognised", arm, as_percent=True)))
+        for metric in _QUALITY if arm is not None else ():
+            table.add_row(Text(f"  {metric_of(metric).title}"), Text(_mean(reading, metric, arm)))
+        table.add_section()
     for name, why in (result.get("declined") or {}).items():
-        table.add_row(Text(name), Text(f"declined: {why}"))
+        table.add_row(Text(f"{name} declined: {why}"))
     return table
 
 
