@@ -12,7 +12,6 @@ import torch
 
 from evenhand.concepts.concept import Concept
 from evenhand.concepts.library import load_concept
-from evenhand.concepts.prompts import PromptRow
 from evenhand.errors import DeclinedError, InputError
 from evenhand.host.host import Host
 from evenhand.host.sampler import sample
@@ -25,7 +24,7 @@ from evenhand.methods.vector_direction import direction_of
 from evenhand.methods.vector_trials import strength_for
 from evenhand.records import Request, Sample, Settings
 from evenhand.testing.toy import ToyWorld, toy_host
-from evenhand.watch import Silent
+from evenhand.testing.toy_fitting import toy_fitting, toy_label
 
 WORLD = ToyWorld(
     prompts={
@@ -40,7 +39,7 @@ WORLD = ToyWorld(
         "a photo of a person with no thing": (0.5, 0.5),
     }
 )
-ROWS = tuple(PromptRow(name=name, templates=(f"a photo of a {name}",)) for name in ("nurse", "mechanic"))
+ROWS = ("a photo of a nurse", "a photo of a mechanic")
 SETTINGS = Settings(steps=20, guidance=1.0)
 
 
@@ -51,27 +50,11 @@ def host() -> Iterator[Host]:
 
 
 def label(one: Sample) -> str:
-    assert one.latents is not None
-    likeness = WORLD.pictures().flatten(1) @ torch.from_numpy(one.latents).flatten()
-    return WORLD.classes[int(likeness.argmax())]
+    return toy_label(one, WORLD)
 
 
 def fitting(host: Host, *, knows: bool = True) -> Fitting:
-    def make(attached: Sequence[Any], requests: Sequence[Request]) -> list[Sample]:
-        with host.attached(*attached):
-            return list(sample(host, requests, SETTINGS, batch_size=32, keep_latents=True))
-
-    return Fitting(
-        host=host,
-        settings=SETTINGS,
-        setting=Setting(),
-        make=make,
-        read=lambda samples, concepts: [tuple(label(one) for _ in concepts) for one in samples],
-        knows=lambda concept: knows and concept.name == "gender",
-        rows=lambda concept: ROWS,
-        judge_hash="the fit judge",
-        watcher=Silent(),
-    )
+    return toy_fitting(host, WORLD, rows=ROWS, knows=knows)
 
 
 def fitted(host: Host, spec: str = "concept-vector:calibrate=30", **more: Any) -> Fitted:
@@ -111,8 +94,8 @@ def test_every_class_reaches_the_wanted_success_on_every_row(gender: Fitted) -> 
         direction = direction_of(gender)
         for name in ("female", "male"):
             for row in ROWS:
-                strength = strength_for(gender.card.calibration, name, row.name, None)
-                requests = [Request(row=row.name, prompt=row.templates[0], index=i, seed=i) for i in range(200)]
+                strength = strength_for(gender.card.calibration, name, row, None)
+                requests = [Request(row=row, prompt=row, index=i, seed=i) for i in range(200)]
                 seen = fitting(host).make(direction.show(name, strength), requests)
                 assert sum(label(one) == name for one in seen) / 200 >= 0.95
 

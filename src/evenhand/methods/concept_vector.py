@@ -19,7 +19,7 @@ from evenhand.errors import InputError
 from evenhand.host.sites import Attachable, Call
 from evenhand.interventions.assignment import Assigned, Assignment
 from evenhand.methods.fitting import FitPlan, Fitted
-from evenhand.methods.method import Method, Parameter, Setting
+from evenhand.methods.method import ALLOCATION, Method, Parameter, Setting
 from evenhand.methods.vector_direction import NAME, SAFE, attachables, direction_of
 from evenhand.methods.vector_fit import concept_of, fit_concept_vector
 from evenhand.methods.vector_trials import strength_for
@@ -137,13 +137,7 @@ METHOD = Method(
         Parameter(name="present", help="a concept from two texts: this one says that it is there,", fits=True),
         Parameter(name="absent", help="and this one that it is not", fits=True),
         Parameter(name="class", help="the class that every image shows; else drawn from the target"),
-        Parameter(
-            name="allocation",
-            help="who gets which class",
-            kind="choice",
-            default="stratified",
-            choices=("stratified", "iid"),
-        ),
+        ALLOCATION,
         Parameter(
             name="filter",
             help="leaves prompts alone that name the attribute or show no one to have it",

@@ -128,3 +128,12 @@ class Method:
 STRENGTH = Parameter(
     name="strength", help="factor on what it does; 1 as calibrated, 0 is off", kind="number", default="1"
 )
+
+ALLOCATION = Parameter(
+    name="allocation",
+    help="who gets which class",
+    kind="choice",
+    default="stratified",
+    choices=("stratified", "iid"),
+)
+"""Of every method that assigns classes to images."""

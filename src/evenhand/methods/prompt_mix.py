@@ -10,7 +10,7 @@ from evenhand.concepts.library import load_concept
 from evenhand.errors import InputError
 from evenhand.interventions.assignment import Assigned, Assignment
 from evenhand.interventions.prompt_map import PromptMap, Words
-from evenhand.methods.method import Method, Parameter, Setting
+from evenhand.methods.method import ALLOCATION, Method, Parameter, Setting
 
 
 def prompt_mix(assignment: Assignment, words: Mapping[str, str]) -> PromptMap:
@@ -64,13 +64,7 @@ METHOD = Method(
     summary="names the assigned class in each prompt; the baseline that costs nothing",
     parameters=(
         Parameter(name="concept", help="whose classes are named", default="gender"),
-        Parameter(
-            name="allocation",
-            help="who gets which class",
-            kind="choice",
-            default="stratified",
-            choices=("stratified", "iid"),
-        ),
+        ALLOCATION,
         Parameter(name="words", help='how a class is named, such as "{}-skinned"; else by its first word'),
     ),
     build=_build,

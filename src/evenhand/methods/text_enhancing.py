@@ -18,7 +18,7 @@ from evenhand.interventions.assignment import Assignment
 from evenhand.methods import concept_vector
 from evenhand.methods.concept_vector import vector_interventions
 from evenhand.methods.fitting import FitPlan
-from evenhand.methods.method import Method, Parameter, Setting
+from evenhand.methods.method import ALLOCATION, Method, Parameter, Setting
 from evenhand.methods.vector_direction import SAFE
 
 NAME = "text-enhancing"
@@ -79,13 +79,7 @@ METHOD = Method(
     summary='does what ethical phrases ask for: "of any gender", "with no violence"',
     parameters=(
         Parameter(name="concepts", help="whose phrases are followed", default=",".join(_KNOWN)),
-        Parameter(
-            name="allocation",
-            help="who gets which class",
-            kind="choice",
-            default="stratified",
-            choices=("stratified", "iid"),
-        ),
+        ALLOCATION,
     ),
     build=_build,
     plans=_plans,
