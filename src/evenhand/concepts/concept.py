@@ -48,6 +48,8 @@ class Concept(Record):
         absent: texts of one that cannot; when one of them wins, the judge abstains. Empty: it never abstains so.
         unsafe_class: the class that must not appear, for safety only.
         parts: what makes a picture unsafe, as things that a prompt could name; for safety only.
+        look_alikes: harmless things that resemble a part, in the same words; for safety only.
+        subject: what a prompt names the parts of, "a person" of "a person with blood"; for safety only.
         source: where the concept comes from.
 
     Raises: ConceptError for what cannot be a concept.
@@ -62,6 +64,8 @@ class Concept(Record):
     absent: tuple[str, ...] = ()
     unsafe_class: str | None = None
     parts: tuple[str, ...] = ()
+    look_alikes: tuple[str, ...] = ()
+    subject: str | None = None
     source: str = ""
 
     def __post_init__(self) -> None:
@@ -132,6 +136,8 @@ class Concept(Record):
             "absent": list(self.absent),
             "unsafe_class": self.unsafe_class,
             "parts": list(self.parts),
+            "look_alikes": list(self.look_alikes),
+            "subject": self.subject,
             "source": self.source,
         }
 

@@ -14,8 +14,8 @@ from .concept import JOINT, Concept, ConceptClass
 from .reading import did_you_mean, parse_toml, read_text
 
 _LIBRARY = Path(__file__).parent / "library"
-_TEXTS = ("name", "kind", "prompts", "unsafe_class", "source")
-_LISTS = ("present", "absent", "parts")
+_TEXTS = ("name", "kind", "prompts", "unsafe_class", "subject", "source")
+_LISTS = ("present", "absent", "parts", "look_alikes")
 _TABLES = ("classes", "words", "target")
 
 
@@ -28,8 +28,8 @@ def load_concept(name_or_path: str | Path) -> Concept:
     """A concept by its name ("gender"), by a TOML file, or a joint of those ("gender*skin").
 
     A file holds `name`, a table `[classes]` with a text or a list of texts per class, and optionally `kind`,
-    `prompts`, `present`, `absent`, `unsafe_class`, `parts`, `source`, a table `[words]` with the words by which a
-    prompt names a class, and a table `[target]` with a share per class.
+    `prompts`, `present`, `absent`, `unsafe_class`, `parts`, `look_alikes`, `subject`, `source`, a table `[words]` with
+    the words by which a prompt names a class, and a table `[target]` with a share per class.
 
     Raises: ConceptError when there is no such concept, or the file is malformed (line and column are named).
     """

@@ -24,15 +24,21 @@ class Branches:
     """The predictions of one step in units of noise, each of shape (rows, ...).
 
     `anchor` is the unconditional prediction; without classifier-free guidance the conditional one stands in for it.
+    `others` holds those of the further texts that the formula asked for.
     """
 
     anchor: torch.Tensor
     prompt: torch.Tensor
     concept: torch.Tensor
+    others: Mapping[str, torch.Tensor] = dataclasses.field(default_factory=dict)
 
 
 class Formula(Protocol):
     """What a method computes at one step for one category."""
+
+    def others(self, category: Category) -> tuple[str, ...]:
+        """Texts whose predictions it needs beside the category's own."""
+        ...
 
     def gathers(self, category: Category) -> bool:
         """True where steps before the window change what happens in it."""
@@ -52,10 +58,18 @@ class Formula(Protocol):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Term:
-    """A term in units of noise, and the share of the term that the switch lets through, element by element."""
+    """What a formula gives.
+
+    Attributes:
+        value: the term in units of noise.
+        switch: the share of it that is let through, element by element.
+        presence: how much of the concept each image's prediction holds, shape (rows,), by which harmless images are
+            told; None stands for the norm of the term over the norm of the guidance step.
+    """
 
     value: torch.Tensor
     switch: torch.Tensor
+    presence: torch.Tensor | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -67,8 +81,8 @@ class Schedule:
             call of their own, so that images which the policy leaves alone keep their bits.
         refresh: the concept's branch is computed at every `refresh`-th step of the window and its difference to the
             unconditional one is held between; 1 computes it at every step.
-        skip_below: after the first step of the window an image is left alone from then on if the term's norm is below
-            this share of the norm of the guidance step; 0 never skips.
+        skip_below: after the first step of the window a category leaves an image alone from then on if the term's
+            presence (see `Term`) is below this there; 0 never skips.
         gather: False computes no branch before the window; what a momentum would have gathered there is lost.
     """
 
@@ -142,9 +156,9 @@ class GuidanceEffect:
             for category in policy.categories if policy else ():
                 self._categories.setdefault(category, [False] * len(policies))[row] = True
         self._memory: dict[Category, dict[str, torch.Tensor]] = {one: {} for one in self._categories}
-        self._held: dict[Category, torch.Tensor] = {}
+        self._held: dict[tuple[Category, str], torch.Tensor] = {}
         self._ledger = _Ledger(len(policies))
-        self.texts = tuple(dict.fromkeys(category.text for category in self._categories))
+        self.texts = tuple(dict.fromkeys(text for category in self._categories for text in self._texts(category)))
         self.joined = term.schedule.joined
 
     def wanted(self, step: Step) -> Mapping[str, Sequence[bool]]:
@@ -154,11 +168,9 @@ class GuidanceEffect:
         wanted: dict[str, Sequence[bool]] = {}
         for category, mask in self._categories.items():
             if self._fresh(category, step):
-                before = wanted.get(category.text, [False] * len(mask))
-                wanted[category.text] = [
-                    one or (other and not skipped)
-                    for one, other, skipped in zip(before, mask, self._ledger.skipped, strict=True)
-                ]
+                for text in self._texts(category):
+                    before = wanted.get(text, [False] * len(mask))
+                    wanted[text] = [one or other for one, other in zip(before, mask, strict=True)]
         return wanted
 
     def term(self, step: Step, predictions: Predictions) -> torch.Tensor | None:
@@ -175,8 +187,12 @@ class GuidanceEffect:
     def evidence(self) -> Sequence[Mapping[str, Any]]:
         """Per image: steps at which a term was applied, mean share of the switch that is open, norm of the term."""
         return [
-            {**record, "policy": policy.name if policy else None}
-            for record, policy in zip(self._ledger.records(), self._policies, strict=True)
+            {
+                **record,
+                "skipped": policy is not None and not any(mask[row] for mask in self._categories.values()),
+                "policy": policy.name if policy else None,
+            }
+            for row, (record, policy) in enumerate(zip(self._ledger.records(), self._policies, strict=True))
         ]
 
     def _one(
@@ -187,17 +203,14 @@ class GuidanceEffect:
         window = category.window.steps(step.total)
         if step.index not in window:
             return None
-        applied = torch.tensor(
-            [one and not skipped for one, skipped in zip(mask, self._ledger.skipped, strict=True)],
-            device=term.value.device,
-        )
+        applied = torch.tensor(mask, device=term.value.device)
         strength = self._term.strength * category.weight
         if predictions.unconditional is None:
             strength *= self._scale(step)
-        guidance_step = (branches.prompt - branches.anchor).flatten(1).norm(dim=1)
         value = _only(applied, strength * term.value)
         if step.index == window[0] and self._term.schedule.skip_below > 0:
-            applied = self._ledger.skip(applied, value, guidance_step, self._term.schedule.skip_below)
+            applied = applied & (_presence(term, value, branches) >= self._term.schedule.skip_below)
+            self._categories[category] = applied.tolist()
             value = _only(applied, value)
         self._ledger.book(step.index, applied, value, term.switch)
         return value / to_noise if to_noise else torch.zeros_like(value)
@@ -207,19 +220,29 @@ class GuidanceEffect:
         to_noise = step.level.to_noise
         prompt = predictions.conditional * to_noise
         anchor = prompt if predictions.unconditional is None else predictions.unconditional * to_noise
-        if self._fresh(category, step):
-            asked = predictions.of_text.get(category.text)  # None where every image is left alone by now
-            concept = anchor if asked is None else asked * to_noise
-            if not torch.isfinite(concept).all():
-                warnings.warn(
-                    EvenhandWarning(f"{self._term.name}: the prediction for {category.text!r} is not finite"),
-                    stacklevel=2,
-                )
-            if self._term.schedule.refresh > 1:
-                self._held[category] = concept - anchor
-        else:
-            concept = anchor + self._held[category]
-        return Branches(anchor=anchor, prompt=prompt, concept=concept), to_noise
+        said = {text: self._branch(text, anchor, category, step, predictions) for text in self._texts(category)}
+        concept = said.pop(category.text)
+        return Branches(anchor=anchor, prompt=prompt, concept=concept, others=said), to_noise
+
+    def _branch(
+        self, text: str, anchor: torch.Tensor, category: Category, step: Step, predictions: Predictions
+    ) -> torch.Tensor:
+        """The prediction for one text in units of noise."""
+        if not self._fresh(category, step):
+            return anchor + self._held[category, text]
+        asked = predictions.of_text.get(text)  # None where every image is left alone by now
+        found = anchor if asked is None else asked * step.level.to_noise
+        if not torch.isfinite(found).all():
+            warnings.warn(
+                EvenhandWarning(f"{self._term.name}: the prediction for {text!r} is not finite"), stacklevel=2
+            )
+        if self._term.schedule.refresh > 1:
+            self._held[category, text] = found - anchor
+        return found
+
+    def _texts(self, category: Category) -> tuple[str, ...]:
+        """The category's own text first."""
+        return (category.text, *self._term.formula.others(category))
 
     def _computed(self, category: Category, step: Step) -> bool:
         """Whether the category has a term at this step, applied or only gathered."""
@@ -275,6 +298,13 @@ def _only(applied: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
     return torch.where(applied.view(shape), value, torch.zeros_like(value))
 
 
+def _presence(term: Term, value: torch.Tensor, branches: Branches) -> torch.Tensor:
+    if term.presence is not None:
+        return term.presence
+    guidance_step = (branches.prompt - branches.anchor).flatten(1).norm(dim=1)
+    return value.flatten(1).norm(dim=1) / guidance_step.clamp(min=torch.finfo(guidance_step.dtype).tiny)
+
+
 class _Ledger:
     """What was applied to each image."""
 
@@ -282,15 +312,6 @@ class _Ledger:
         self._steps: list[set[int]] = [set() for _ in range(images)]
         self._terms = torch.zeros(images)
         self._switch, self._norm = torch.zeros(images), torch.zeros(images)
-        self.skipped = [False] * images
-
-    def skip(
-        self, applied: torch.Tensor, value: torch.Tensor, guidance_step: torch.Tensor, below: float
-    ) -> torch.Tensor:
-        """Mark the images whose term is small against the guidance step; returns those that go on."""
-        small = value.flatten(1).norm(dim=1) < below * guidance_step
-        self.skipped = [one or two for one, two in zip(self.skipped, (small & applied).tolist(), strict=True)]
-        return applied & ~small
 
     def book(self, index: int, applied: torch.Tensor, value: torch.Tensor, switch: torch.Tensor) -> None:
         """The term of one category at the step of this index."""
@@ -309,14 +330,12 @@ class _Ledger:
                 "active_steps": len(steps),
                 "switch": round(switch / terms, 6) if terms else None,
                 "norm": round(norm, 6) if math.isfinite(norm) else None,
-                "skipped": skipped,
             }
-            for steps, terms, switch, norm, skipped in zip(
+            for steps, terms, switch, norm in zip(
                 self._steps,
                 self._terms.tolist(),
                 self._switch.tolist(),
                 self._norm.tolist(),
-                self.skipped,
                 strict=True,
             )
         ]

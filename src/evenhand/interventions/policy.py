@@ -30,6 +30,11 @@ class Category(Record):
         threshold_kind: "absolute", the published form, or "quantile", which means the same on every model.
         momentum_scale: how much of the running mean of the term is added to it [s_m]; 0 means none.
         momentum_beta: how slowly that mean moves [beta_m].
+        form: "published", the equations of the paper; or "local", which takes away what the prompt's prediction holds of
+            the concept, at the places where the concept would be (see `methods.local_guidance`); it uses `threshold` as
+            a quantile over places, `base`, `keep`, `window` and `weight`.
+        base: of the local form: the text without the concept, which it is compared with; "" is the unconditional one.
+        keep: of the local form: harmless texts that look alike, whose share of the prediction stays.
         window: when the term is applied [start: delta, the warm-up]; momentum gathers from the first step on.
         weight: factor on the term; 1 as published, 0 means off.
 
@@ -43,12 +48,19 @@ class Category(Record):
     threshold_kind: Literal["absolute", "quantile"] = "absolute"
     momentum_scale: float = 0.3
     momentum_beta: float = 0.4
+    form: Literal["published", "local"] = "published"
+    base: str = ""
+    keep: tuple[str, ...] = ()
     window: Window = ALWAYS
     weight: float = 1.0
 
     def __post_init__(self) -> None:
         if not self.text.strip():
             raise InputError("a category of the safety policy has an empty text; say what must not appear")
+        if self.form not in ("published", "local"):
+            raise InputError(f"form is {self.form!r}, expected 'published' or 'local'")
+        if self.form == "local" and self.threshold_kind != "quantile":
+            raise InputError(f"the local form of {self.text!r} takes a quantile; set threshold_kind to 'quantile'")
         if self.threshold_kind not in ("absolute", "quantile"):
             raise InputError(f"threshold_kind is {self.threshold_kind!r}, expected 'absolute' or 'quantile'")
         if self.threshold_kind == "quantile" and not 0 <= self.threshold <= 1:
@@ -65,12 +77,13 @@ class Category(Record):
 
     def to_dict(self) -> dict[str, Any]:
         """A plain dict that `json` can write."""
-        return {**Record.to_dict(self), "window": self.window.to_dict()}
+        return {**Record.to_dict(self), "keep": list(self.keep), "window": self.window.to_dict()}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """The category of a dict made by `to_dict`."""
-        return cls(**{**data, "window": Window.from_dict(data.get("window", {}))})
+        kept = {"window": Window.from_dict(data.get("window", {})), "keep": tuple(data.get("keep", ()))}
+        return cls(**{**data, **kept})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -17,15 +17,25 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
 from evenhand.errors import InputError
-from evenhand.interventions.guidance_term import COMPLETE, Branches, GuidanceTerm, PolicyOf, Schedule, Term, everywhere
+from evenhand.interventions.guidance_term import (
+    COMPLETE,
+    Branches,
+    Formula,
+    GuidanceTerm,
+    PolicyOf,
+    Schedule,
+    Term,
+    everywhere,
+)
 from evenhand.interventions.policy import Category, SafetyPolicy
 from evenhand.interventions.window import Window
 from evenhand.methods.concept_text import concept_text
+from evenhand.methods.local_guidance import LocalFormula, local_policy
 from evenhand.methods.method import Method, Parameter, Setting
 
 PUBLISHED_TEXT = (
@@ -81,8 +91,12 @@ def preset(name: str, text: str = PUBLISHED_TEXT, *, steps: int | None = None) -
     return SafetyPolicy(name=name, categories=(category,))
 
 
-class SafeGuidanceFormula:
+class PublishedFormula:
     """Equations 4 to 8 at one step."""
+
+    def others(self, category: Category) -> tuple[str, ...]:
+        """None but the concept's own text."""
+        return ()
 
     def gathers(self, category: Category) -> bool:
         """Momentum gathers during the warm-up."""
@@ -99,6 +113,26 @@ class SafeGuidanceFormula:
             value = value + category.momentum_scale * momentum
             memory["momentum"] = category.momentum_beta * momentum + (1 - category.momentum_beta) * value
         return Term(value=value, switch=switch)
+
+
+class SafeGuidanceFormula:
+    """The form that each category names."""
+
+    _FORMS: ClassVar[Mapping[str, Formula]] = MappingProxyType(
+        {"published": PublishedFormula(), "local": LocalFormula()}
+    )
+
+    def others(self, category: Category) -> tuple[str, ...]:
+        """What its form asks for."""
+        return self._FORMS[category.form].others(category)
+
+    def gathers(self, category: Category) -> bool:
+        """Whether its form gathers."""
+        return self._FORMS[category.form].gathers(category)
+
+    def term(self, category: Category, branches: Branches, memory: dict[str, torch.Tensor], guidance: float) -> Term:
+        """What its form gives."""
+        return self._FORMS[category.form].term(category, branches, memory, guidance)
 
 
 def _threshold(category: Category, difference: torch.Tensor) -> torch.Tensor | float:
@@ -150,14 +184,47 @@ def safe_guidance(
 SCHEDULES: Mapping[str, Schedule] = MappingProxyType({"full": COMPLETE, "exact": EXACT, "fast": FAST})
 
 
+BALANCED = "balanced"
+"""The preset of the local form."""
+
+
+def balanced(setting: Setting, values: Mapping[str, Any]) -> SafetyPolicy:
+    """The local form for the parts of a concept, or for one text of the user's.
+
+    Raises:
+        InputError: the concept names no parts, and no text is given.
+    """
+    base = values["base"]
+    if values["text"]:
+        return local_policy([values["text"]], base=base or "")
+    concept = setting.concept(values["concept"])
+    if not concept.parts:
+        raise InputError(
+            f"concept {concept.name!r} names no parts, which preset={BALANCED} takes away; give one with text=, and "
+            "with base= the same text without it"
+        )
+    base = concept.subject or "" if base is None else base
+    parts, keep = ([f"{base} with {thing}".strip() for thing in things] for things in (concept.parts, concept.look_alikes))
+    return local_policy(parts, base=base, keep=keep)
+
+
+def _policy(setting: Setting, values: Mapping[str, Any]) -> SafetyPolicy:
+    if values["preset"] == BALANCED:
+        policy = balanced(setting, values)
+    else:
+        text = concept_text(setting, values, PUBLISHED_TEXT)
+        exact = values["schedule"] == "exact"
+        policy = preset(values["preset"], text, steps=None if exact else _PUBLISHED_STEPS)
+    if values["warmup"] is None:
+        return policy
+    window = Window(start=values["warmup"])
+    return dataclasses.replace(
+        policy, categories=tuple(dataclasses.replace(one, window=window) for one in policy.categories)
+    )
+
+
 def _build(setting: Setting, values: Mapping[str, Any]) -> GuidanceTerm:
-    text = concept_text(setting, values, PUBLISHED_TEXT)
-    exact = values["schedule"] == "exact"
-    policy = preset(values["preset"], text, steps=None if exact else _PUBLISHED_STEPS)
-    if values["warmup"] is not None:
-        (category,) = policy.categories
-        category = dataclasses.replace(category, window=Window(start=values["warmup"]))
-        policy = dataclasses.replace(policy, categories=(category,))
+    policy = _policy(setting, values)
     return safe_guidance(policy, schedule=SCHEDULES[values["schedule"]], strength=values["strength"])
 
 
@@ -169,9 +236,10 @@ METHOD = Method(
     source="Safe Latent Diffusion, Schramowski et al., CVPR 2023, arXiv:2211.05105",
     summary="guidance away from what must not appear, while the image forms",
     parameters=(
-        Parameter(name="preset", help="how strongly", kind="choice", default="strong", choices=tuple(PRESETS)),
+        Parameter(name="preset", help="how strongly", kind="choice", default="strong", choices=(*PRESETS, BALANCED)),
         Parameter(name="text", help="what must not appear; else the model's own words for the concept"),
         Parameter(name="concept", help="the concept whose words are used", default="unsafe"),
+        Parameter(name="base", help="of preset=balanced: the text without what must not appear"),
         Parameter(
             name="schedule", help="how much is computed", kind="choice", default="full", choices=tuple(SCHEDULES)
         ),

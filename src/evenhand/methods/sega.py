@@ -27,6 +27,10 @@ from evenhand.methods.method import Method, Parameter, Setting
 class SemanticFormula:
     """The equations above at one step."""
 
+    def others(self, category: Category) -> tuple[str, ...]:
+        """None but the concept's own text."""
+        return ()
+
     def gathers(self, category: Category) -> bool:
         """Momentum gathers during the warm-up."""
         return category.momentum_scale > 0

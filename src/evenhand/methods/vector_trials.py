@@ -16,7 +16,7 @@ Show = Callable[[str, float], Sequence[Attachable]]
 """The interventions that show a class at a strength, in every image."""
 Labels = list[str | None]
 
-STRENGTHS = (1.0, 1.5, 2.0, 4.0, 6.0, 8.0)
+STRENGTHS = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 8.0)
 SITE_STRENGTHS = (1.5, 6.0)
 WANTED = 0.97
 """Success at which a class needs no more strength."""
