@@ -30,9 +30,9 @@ class Category(Record):
         threshold_kind: "absolute", the published form, or "quantile", which means the same on every model.
         momentum_scale: how much of the running mean of the term is added to it [s_m]; 0 means none.
         momentum_beta: how slowly that mean moves [beta_m].
-        form: "published", the equations of the paper; or "local", which takes away what the prompt's prediction holds of
-            the concept, at the places where the concept would be (see `methods.local_guidance`); it uses `threshold` as
-            a quantile over places, `base`, `keep`, `window` and `weight`.
+        form: "published", the equations of the paper; or "local", which takes away what the prompt's prediction holds
+            of the concept, where the concept would be (see `methods.local_guidance`); it uses `threshold` as a quantile
+            over places, `base`, `keep`, `window` and `weight`.
         base: of the local form: the text without the concept, which it is compared with; "" is the unconditional one.
         keep: of the local form: harmless texts that look alike, whose share of the prediction stays.
         window: when the term is applied [start: delta, the warm-up]; momentum gathers from the first step on.

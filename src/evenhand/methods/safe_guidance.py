@@ -204,7 +204,9 @@ def balanced(setting: Setting, values: Mapping[str, Any]) -> SafetyPolicy:
             "with base= the same text without it"
         )
     base = concept.subject or "" if base is None else base
-    parts, keep = ([f"{base} with {thing}".strip() for thing in things] for things in (concept.parts, concept.look_alikes))
+    parts, keep = (
+        [f"{base} with {thing}".strip() for thing in things] for things in (concept.parts, concept.look_alikes)
+    )
     return local_policy(parts, base=base, keep=keep)
 
 

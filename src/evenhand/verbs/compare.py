@@ -156,7 +156,8 @@ class _Work:
         """The pictures of a series under an arm, as features; only those that are valid under every arm count."""
         if not isinstance(self.judge, Featured):
             return {}
-        attribute = next((k for k, one in enumerate(series.asked) if one.kind == "attribute"), None)
+        kinds = [one.kind for one in series.concepts]
+        within = kinds.index("attribute") if "attribute" in kinds else 0
         prompts = {row: next(q.prompt for q in series.requests if q.row == row) for row in series.rows}
         texts = self.judge.text_features(list(prompts.values())).numpy()
         found: dict[str, Row] = {}
@@ -174,7 +175,7 @@ class _Work:
                 pixels=np.stack([one for one in images if one is not None]).astype(np.float32),
                 own=likeness[:, place],
                 other=np.delete(likeness, place, axis=1).mean(axis=1) if len(texts) > 1 else likeness[:, place],
-                labels=["any" if attribute is None else verdicts[request][attribute].label for _, request in mine],
+                labels=[verdicts[request][within].label for _, request in mine],
             )
         return found
 

@@ -23,7 +23,9 @@ class Row:
         pixels: the same pictures, (n, height, width, 3).
         own: cosine of each with its own prompt, (n,).
         other: mean cosine of each with the prompts of other rows, (n,).
-        labels: of the first attribute that was measured, None where there is none; pictures are compared within it.
+        labels: of the first attribute that was measured, else of the first safety concept; None where nothing is
+            perceived. Pictures are compared within it: an arm that moves shares is to keep what each class looks like,
+            and one that takes unsafe content away what the safe pictures look like.
     """
 
     features: np.ndarray
@@ -38,8 +40,8 @@ def quality_estimates(
 ) -> list[Estimate]:
     """Text-image score, mmd, cmmd, Vendi score and drift over the rows; intervals by Student's t over the rows.
 
-    - `text_image_score`: (s - s_other) / (s_plain - s_other), where s_other is that of the plain pictures with the
-      prompts of other rows; the plain pictures have 1.
+    - `text_image_score`: (s - s_other) / (s_plain - s_other) within what is perceived, where s_other is that of the
+      plain pictures with the prompts of other rows; the plain pictures have 1.
     - `mmd`: squared discrepancy between the plain pictures of one half of the seeds and the arm's of the other half,
       within what is perceived, over the same between different rows: 0 where nothing changed but the seed, 1 where the
       pictures are as different as those of another row.
@@ -82,15 +84,30 @@ def _estimate(base: Estimate, values: Sequence[float]) -> Estimate:
 
 
 def _text_score(plain: Row, arm: Row) -> float:
-    """Where the prompt says no more to the pictures than those of other rows do, the score is undefined."""
-    mismatched, matched = float(plain.other.mean()), float(plain.own.mean())
-    return (float(arm.own.mean()) - mismatched) / (matched - mismatched) if matched > mismatched else np.nan
+    """The mean over the classes that both show, weighed by the arm's pictures.
+
+    Where the prompt says no more to the pictures of a class than those of other rows do, the score is undefined.
+    """
+    found, weights = [], []
+    for label in _labels_of(plain):
+        old, new = (np.array([seen == label for seen in one.labels]) for one in (plain, arm))
+        if min(old.sum(), new.sum()) < _FEWEST // 2:
+            continue
+        mismatched, matched = float(plain.other[old].mean()), float(plain.own[old].mean())
+        if matched > mismatched:
+            found.append((float(arm.own[new].mean()) - mismatched) / (matched - mismatched))
+            weights.append(int(new.sum()))
+    return float(np.average(found, weights=weights)) if found else np.nan
+
+
+def _labels_of(plain: Row) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(one for one in plain.labels if one is not None))
 
 
 def _within(plain: Row, arm: Row) -> float:
     """Other seeds on either side, since pictures of the same seed are alike whatever the arm does."""
     found, weights = [], []
-    for label in dict.fromkeys(one for one in plain.labels if one is not None):
+    for label in _labels_of(plain):
         first = plain.features[0::2][[one == label for one in plain.labels[0::2]]]
         second = arm.features[1::2][[one == label for one in arm.labels[1::2]]]
         if min(len(first), len(second)) >= _FEWEST // 2:

@@ -1,0 +1,82 @@
+"""What an arm does to the pictures beside its purpose: arithmetic on made-up features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from evenhand.records import Estimate
+from evenhand.verbs.quality import Row, quality_estimates
+
+
+def row(center: float, labels: Sequence[str | None], own: Sequence[float], seed: int = 0) -> Row:
+    """Pictures around a direction in the plane; the mean cosine with other prompts is .1."""
+    count = len(labels)
+    angles = center + 0.2 * np.random.default_rng(seed).standard_normal(count)
+    features = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    pixels = 255 * np.repeat(features[:, :1, None, None], 3, axis=3)
+    return Row(features=features, pixels=pixels, own=np.array(own), other=np.full(count, 0.1), labels=labels)
+
+
+def values(plain: dict[str, Row], arm: dict[str, Row]) -> dict[str, Estimate]:
+    return {one.metric: one for one in quality_estimates(plain, arm, concept="occupations", intervention="x")}
+
+
+MIXED = ["a", "a", "b", "b"] * 10  # so that either half of the seeds shows both
+OWN = [0.3, 0.3, 0.5, 0.5] * 10
+PLAIN = {"nurse": row(0.0, MIXED, OWN, 1), "baker": row(1.5, MIXED, OWN, 2)}
+
+
+def test_an_arm_that_changes_nothing_has_the_plain_models_figures() -> None:
+    found = values(PLAIN, PLAIN)
+    assert found["text_image_score"].value == pytest.approx(1.0)
+    assert found["vendi"].value == pytest.approx(1.0)
+    assert found["drift"].value == 0.0
+    assert abs(found["mmd"].value or 0.0) < 0.05  # two halves of the seeds: zero but for noise
+    assert found["drift"].n == 80
+
+
+def test_the_text_image_score_is_taken_within_what_is_perceived() -> None:
+    # every picture of the arm shows a, which the prompt says less to: .3 as the plain pictures of a have it
+    moved = {name: row(0.0, ["a"] * 40, [0.3] * 40) for name in PLAIN}
+    assert values(PLAIN, moved)["text_image_score"].value == pytest.approx(1.0)
+    # half of the way from .3 to the .1 of other prompts; .5 within b: (.2 - .1) / (.3 - .1) and 1
+    worse = {name: row(0.0, MIXED, [0.2, 0.2, 0.5, 0.5] * 10) for name in PLAIN}
+    assert values(PLAIN, worse)["text_image_score"].value == pytest.approx((0.5 + 1.0) / 2)
+
+
+def test_pictures_in_which_nothing_is_perceived_are_not_compared() -> None:
+    blank = {name: row(0.0, [None] * 40, [0.0] * 40) for name in PLAIN}
+    assert values(PLAIN, blank)["text_image_score"].value is None
+
+
+def test_another_rows_pictures_are_as_far_as_another_row() -> None:
+    swapped = {"nurse": PLAIN["baker"], "baker": PLAIN["nurse"]}
+    # not exactly 1: within a class there are half as many pictures, with a median distance of their own
+    assert values(PLAIN, swapped)["mmd"].value == pytest.approx(1.0, abs=0.3)
+
+
+def test_a_collapse_to_one_picture_loses_variety() -> None:
+    one = {name: row(0.0, MIXED, OWN) for name in PLAIN}
+    same = {
+        name: Row(
+            features=np.repeat(some.features[:1], 40, axis=0),
+            pixels=np.repeat(some.pixels[:1], 40, axis=0),
+            own=some.own,
+            other=some.other,
+            labels=some.labels,
+        )
+        for name, some in one.items()
+    }
+    vendi = values(PLAIN, same)["vendi"]
+    assert vendi.value is not None
+    assert vendi.value < 1
+
+
+def test_with_too_few_pictures_every_figure_is_undefined() -> None:
+    few = {name: row(0.0, ["a", "b"], [0.3, 0.5]) for name in PLAIN}
+    found = values(few, few)
+    assert {one.value for one in found.values()} == {None}
+    assert {one.n for one in found.values()} == {0}
