@@ -271,12 +271,14 @@ def fit(
     typed = ",".join(f"{key}={json_format.dumps(value)}" for key, value in parts.items() if value is not None)
     spec = method if not typed else f"{method}{',' if ':' in method else ':'}{typed}"
     with Bars(quiet=quiet or json) as bars:
+        from ..report.decision_plot import write_decision_plots
         from ..report.fit_text import fit_lines
         from ..verbs.fit import FitConfig
         from ..verbs.fit import fit as run
 
         options = given.model_options(device, dtype, batch_size, revision, variant, lora)
         done = run(FitConfig(method=spec, source=model, judge=judge, seed=seed, model=options, out=out), bars)
+        write_decision_plots(done.cards)
     if json:
         _echo_json(done.cards)
         return

@@ -174,6 +174,13 @@ METHOD = Method(
         Parameter(
             name="calibrate", help="images per class and prompt; 0 is off", kind="number", default="6", fits=True
         ),
+        Parameter(
+            name="map",
+            help="images per prompt for a map of the sites and steps where the concept is decided; 0 is off",
+            kind="number",
+            default="0",
+            fits=True,
+        ),
     ),
     build=_build,
     plans=_plans,

@@ -15,6 +15,7 @@ from evenhand.concepts.library import concept_from_phrases, concept_names, load_
 from evenhand.concepts.prompts import PromptRow
 from evenhand.errors import DeclinedError, InputError
 from evenhand.interventions.storage import Card, Frame
+from evenhand.methods.decision_map import decision_map
 from evenhand.methods.fitting import Fitted, Fitting
 from evenhand.methods.latent_reader import LatentReader
 from evenhand.methods.trajectories import Runs
@@ -75,7 +76,7 @@ def fit_concept_vector(fitting: Fitting, values: Mapping[str, Any]) -> Fitted:
 
     Args:
         fitting: the model and the fit judge.
-        values: concept or present and absent, estimator, act, module, shape, images, calibrate.
+        values: concept or present and absent, estimator, act, module, shape, images, calibrate, map.
 
     Raises:
         InputError: a safety concept without parts, or an unknown module.
@@ -123,6 +124,8 @@ def fit_concept_vector(fitting: Fitting, values: Mapping[str, Any]) -> Fitted:
         "evaluations_per_class": work,
         **_examine(trials, concept, texts, chosen, strengths, min(cosines), values),
     }
+    if values["map"]:
+        effect["decided"] = decision_map(trials, modules, int(values["map"]))
     return Fitted(tensors_of(chosen), _card(fitting, values, texts, concept, chosen, strengths, effect, runs))
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from .decision_plot import PLOT
+
 
 def fit_lines(card: Mapping[str, Any]) -> list[str]:
     """What was fitted, where it sits, what it did on the fit judge, and whether its controls passed."""
@@ -23,6 +25,10 @@ def fit_lines(card: Mapping[str, Any]) -> list[str]:
     if leaks:
         worst = max(leaks, key=leaks.__getitem__)
         lines.append(f"  other attributes move by {leaks[worst]:.0%} at most ({worst})")
+    if "decided" in effect:
+        sites = effect["decided"]["sites"]
+        best = max(sites, key=lambda site: max(sites[site]))
+        lines.append(f"  best read at {best}: {max(sites[best]):.2f} of what images of one prompt differ in ({PLOT})")
     lines.append(
         f"  two halves of the seeds agree to a cosine of {effect['split_half']:.2f}; controls "
         f"{'passed' if effect['passed'] else 'failed: do not rely on this direction'}"
