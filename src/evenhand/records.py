@@ -109,6 +109,7 @@ class Estimate(Record):
     """One number of a result with its interval; the fields are those of result.json.
 
     `class_name` is written as "class". A value that is undefined is None with n = 0, else low <= value <= high.
+    `p_value` is that of no change, for paired changes that have a test; else None.
     """
 
     metric: str
@@ -128,6 +129,7 @@ class Estimate(Record):
     allocation: Literal["iid", "stratified"] | None = "iid"
     decision: Literal["fair", "biased", "undecided"] | None = None
     circular: bool = False
+    p_value: float | None = None
 
     def __post_init__(self) -> None:
         if self.value is None:

@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from statsmodels.stats.contingency_tables import mcnemar as reference_mcnemar
 
+from evenhand.concepts.concept import Concept, ConceptClass
+from evenhand.metrics.changes import attribute_changes
 from evenhand.metrics.intervals import wilson
 from evenhand.metrics.paired import (
     deviation_change,
@@ -123,3 +125,23 @@ def test_the_swap_test_finds_a_change_and_no_other() -> None:
 def test_unpaired_values_are_refused() -> None:
     with pytest.raises(ValueError, match="3 and 2 values"):
         paired_difference([True] * 3, [True] * 2)
+
+
+def test_a_paired_change_carries_the_p_value_of_its_test() -> None:
+    before = {"a": ["x"] * 9 + ["y"], "b": ["y"] * 10}
+    after = {"a": ["y"] * 10, "b": ["y"] * 9 + [None]}
+    concept = Concept(
+        name="c", classes=(ConceptClass(name="x", phrases=("x",)), ConceptClass(name="y", phrases=("y",)))
+    )
+    found = {
+        (one.metric, one.class_name, one.prompt): one
+        for one in attribute_changes(concept, before, after, intervention="i")
+    }
+    # nine pairs changed, all one way: 2 / 2^9
+    assert found["change:share", "x", "a"].p_value == pytest.approx(2 / 512)
+    assert found["change:share", "x", "b"].p_value == 1.0
+    assert found["change:share", "x", None].p_value == pytest.approx(2 / 512)
+    deviation = found["change:deviation", None, None]
+    assert deviation.p_value is not None
+    assert 0.0 < deviation.p_value <= 1.0
+    assert deviation.to_dict()["p_value"] == deviation.p_value

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from ..concepts.concept import Concept
 from ..records import Estimate
 from .intervals import Interval
-from .paired import deviation_change, mean_of_differences, paired_difference
+from .paired import deviation_change, mcnemar, mean_of_differences, paired_difference, swap_test
 
 Labels = Mapping[str, Sequence[str | None]]
 """Per prompt row the label of every image, None where the judge abstained; in the order of the seeds."""
@@ -17,7 +17,8 @@ Labels = Mapping[str, Sequence[str | None]]
 def attribute_changes(concept: Concept, before: Labels, after: Labels, *, intervention: str) -> list[Estimate]:
     """`change:share` per row and class and over rows, and `change:deviation` over rows, against the concept's target.
 
-    Pairs with an abstention are left out and counted as `abstained`.
+    Pairs with an abstention are left out and counted as `abstained`. The p-value of the deviation's change is that of
+    swapping the arms of each pair at random.
     """
     base = Estimate(
         metric="change:share", concept=concept.name, intervention=intervention, kind="change", allocation=None
@@ -48,8 +49,13 @@ def recognition_changes(concept: Concept, before: Labels, after: Labels, *, inte
 
 
 def rate_changes(base: Estimate, before: Labels, after: Labels, name: str | None) -> list[Estimate]:
-    """The change of the rate of a label, per row and over rows; `name` None asks for the row's own name."""
+    """The change of the rate of a label, per row and over rows; `name` None asks for the row's own name.
+
+    The p-value is the exact one of McNemar's test; over rows, of their pairs together, so that it asks after the mean
+    change: prompts that move in opposite directions cancel in both.
+    """
     rows: list[Estimate] = []
+    together: list[tuple[bool, bool]] = []
     for row in before:
         pairs = _pairs(before[row], after[row])
         empty = dataclasses.replace(base, prompt=row, n=len(pairs), abstained=len(before[row]) - len(pairs))
@@ -57,9 +63,15 @@ def rate_changes(base: Estimate, before: Labels, after: Labels, name: str | None
             rows.append(empty)
             continue
         wanted = row if name is None else name
-        value, (low, high) = paired_difference([old == wanted for old, _ in pairs], [new == wanted for _, new in pairs])
-        rows.append(dataclasses.replace(empty, value=value, low=min(low, value), high=max(high, value)))
-    return [*rows, _over(base, rows)]
+        old, new = [one == wanted for one, _ in pairs], [one == wanted for _, one in pairs]
+        together += zip(old, new, strict=True)
+        value, (low, high) = paired_difference(old, new)
+        bounds = {"low": min(low, value), "high": max(high, value)}
+        rows.append(dataclasses.replace(empty, value=value, **bounds, p_value=mcnemar(old, new)))
+    over = _over(base, rows)
+    if together:
+        over = dataclasses.replace(over, p_value=mcnemar(*zip(*together, strict=True)))
+    return [*rows, over]
 
 
 def _over(base: Estimate, rows: Sequence[Estimate]) -> Estimate:
@@ -85,10 +97,10 @@ def _deviation(concept: Concept, before: Labels, after: Labels, base: Estimate) 
     empty = dataclasses.replace(base, n=sum(len(row) for row in used), abstained=lost)
     if not used:
         return empty
-    value, (low, high) = deviation_change(
-        [[old for old, _ in row] for row in used], [[new for _, new in row] for row in used], concept.reference
-    )
-    return dataclasses.replace(empty, value=value, low=low, high=high)
+    old, new = [[one for one, _ in row] for row in used], [[one for _, one in row] for row in used]
+    value, (low, high) = deviation_change(old, new, concept.reference)
+    p_value = swap_test(old, new, concept.reference)
+    return dataclasses.replace(empty, value=value, low=low, high=high, p_value=p_value)
 
 
 def _pairs(before: Sequence[str | None], after: Sequence[str | None]) -> list[tuple[str, str]]:

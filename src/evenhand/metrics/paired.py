@@ -96,10 +96,13 @@ def squared_deviation_change(
 
 def _squared(labels: Sequence[int], target: Sequence[float]) -> float:
     """1/2 sum_k [(p_k - q_k)^2 - p_k (1 - p_k) / (n - 1)]."""
-    n = len(labels)
-    shares = np.bincount(np.asarray(labels), minlength=len(target)) / n
+    return float(_squares(np.bincount(np.asarray(labels), minlength=len(target)) / len(labels), len(labels), target))
+
+
+def _squares(shares: np.ndarray, n: int, target: Sequence[float]) -> np.ndarray:
+    """The same from shares of shape (..., classes) of n images each."""
     miss = shares - np.asarray(target)
-    return float(miss @ miss - np.sum(shares * (1 - shares)) / (n - 1)) / 2
+    return ((miss**2).sum(axis=-1) - (shares * (1 - shares)).sum(axis=-1) / (n - 1)) / 2
 
 
 def deviation_change(
@@ -133,20 +136,15 @@ def swap_test(
     Cost: `draws` times the pairs.
     """
     rng = np.random.default_rng([seed, 31])
-    rows = [(np.asarray(old), np.asarray(new)) for old, new in zip(before, after, strict=True)]
-
-    def difference(some: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
-        return float(np.mean([_squared(new.tolist(), target) - _squared(old.tolist(), target) for old, new in some]))
-
-    seen = abs(difference(rows))
-    extreme = 0
-    for _ in range(draws):
-        swapped = []
-        for old, new in rows:
-            flip = rng.random(len(old)) < 0.5
-            swapped.append((np.where(flip, new, old), np.where(flip, old, new)))
-        extreme += abs(difference(swapped)) >= seen - 1e-12
-    return (1 + extreme) / (1 + draws)
+    seen, swapped = 0.0, np.zeros(draws)
+    for old, new in zip(before, after, strict=True):
+        first, second = (np.eye(len(target))[np.asarray(one)] for one in (old, new))
+        seen += float(_squares(second.mean(axis=0), len(old), target) - _squares(first.mean(axis=0), len(old), target))
+        # a pair that is swapped takes its difference from one arm's counts to the other's
+        moved = (rng.random((draws, len(old))) < 0.5) @ (second - first) / len(old)
+        swapped += _squares(second.mean(axis=0) - moved, len(old), target)
+        swapped -= _squares(first.mean(axis=0) + moved, len(old), target)
+    return float(1 + (np.abs(swapped) >= abs(seen) - 1e-12).sum()) / (1 + draws)
 
 
 def _root(square: float) -> float:
