@@ -15,7 +15,15 @@ from evenhand.concepts.reading import did_you_mean
 from evenhand.errors import InputError
 from evenhand.host.sites import Attachable
 from evenhand.interventions.assignment import Assigned
-from evenhand.methods import concept_vector, negative_prompt, prompt_mix, safe_guidance, sega, text_enhancing
+from evenhand.methods import (
+    concept_vector,
+    negative_prompt,
+    noise_direction,
+    prompt_mix,
+    safe_guidance,
+    sega,
+    text_enhancing,
+)
 from evenhand.methods.fitting import FitPlan, Fitted
 from evenhand.methods.method import Method, Setting
 from evenhand.methods.spec import Spec
@@ -26,6 +34,7 @@ METHODS: Mapping[str, Method] = {
         safe_guidance.METHOD,
         concept_vector.METHOD,
         text_enhancing.METHOD,
+        noise_direction.METHOD,
         sega.METHOD,
         negative_prompt.METHOD,
         prompt_mix.METHOD,

@@ -1,0 +1,168 @@
+"""Laws of one coordinate of the initial noise, as maps of the coordinate that was drawn.
+
+Along a unit direction standard normal noise has a standard normal coordinate s. An intervention gives it another law q
+by a rising map of s, so an image's coordinate is moved as little as that law allows, and a law that asks for nothing
+leaves it where it was. What that costs is KL(q || N(0, 1)) in nats: how far the noise is from what the model was
+trained on, whatever the number of its values.
+
+The least that a wanted distribution of classes can cost is paid by the tilted law (I-projection, Csiszar 1975):
+
+    q(s) ~ exp(-s^2 / 2) exp(sum_j l_j P(class j | s)),  with l such that the classes have the wanted shares.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from scipy.optimize import minimize
+from scipy.special import logsumexp
+from scipy.stats import norm
+
+_GRID = np.linspace(-9.0, 9.0, 3601)
+_NOTHING = 1e-5
+"""Nats below which a law leaves the coordinate alone."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Law:
+    """A law of a coordinate.
+
+    Attributes:
+        map: drawn coordinates in, coordinates of this law out; rising.
+        kl: nats.
+        shift: where the law is the standard normal, moved by this; else None.
+    """
+
+    map: Callable[[np.ndarray], np.ndarray]
+    kl: float
+    shift: float | None = None
+
+
+SAME = Law(map=lambda drawn: drawn, kl=0.0, shift=0.0)
+"""The coordinate stays."""
+
+
+def shifted(by: float) -> Law:
+    """s + by, the published form; by^2 / 2 nats."""
+    return SAME if by == 0 else Law(map=lambda drawn: drawn + by, kl=by * by / 2, shift=by)
+
+
+def between(low: float, high: float) -> Law:
+    """The normal law, cut to an interval: nothing that it would not have drawn; -log of the interval's chance nats."""
+    first, last = norm.cdf(low), norm.cdf(high)
+    chance = float(last - first)
+    if chance >= 1 - 1e-9:
+        return SAME
+
+    def cut(drawn: np.ndarray) -> np.ndarray:
+        # the far tail is computed on its own side, where a distribution function keeps its digits
+        if low > 0:
+            upper = norm.sf(low)
+            return np.asarray(norm.isf(upper - (upper - norm.sf(high)) * norm.cdf(drawn)))
+        return np.asarray(norm.ppf(first + chance * norm.cdf(drawn)))
+
+    return Law(map=cut, kl=-float(np.log(norm.sf(low) - norm.sf(high) if low > 0 else chance)))
+
+
+def reflected(sign: int) -> Law:
+    """|s| on one side: two classes of one seed are each other's reflection (antithetic); log 2 nats."""
+    return Law(map=lambda drawn: sign * np.abs(drawn), kl=float(np.log(2)))
+
+
+def tilted(chances: Callable[[np.ndarray], np.ndarray], wanted: Sequence[float]) -> Law:
+    """The law of least KL under which the classes have the wanted shares.
+
+    Args:
+        chances: coordinates (n,) to class probabilities (n, classes).
+        wanted: share per class, summing to 1.
+    """
+    likely = chances(_GRID)
+    base = norm.logpdf(_GRID)
+    target = np.asarray(wanted, dtype=float)
+
+    def dual(weights: np.ndarray) -> tuple[float, np.ndarray]:
+        logs = base + likely @ weights
+        total = logsumexp(logs)
+        share = np.exp(logs - total) @ likely
+        return float(total - target @ weights), share - target
+
+    # a tilt without bound is cut: it would buy the last tenth of a point with ever more nats
+    found = minimize(dual, np.zeros(len(target)), jac=True, method="L-BFGS-B", bounds=[(-400, 400)] * len(target))
+    return _from_logs(base + likely @ found.x)
+
+
+def reaching(chances: Callable[[np.ndarray], np.ndarray], place: int, success: float) -> Law:
+    """The law of least KL under which a class is shown with a wanted probability, or as nearly as it can be."""
+    likely = chances(_GRID)[:, place]
+    base = norm.logpdf(_GRID)
+
+    def shown(tilt: float) -> float:
+        logs = base + tilt * likely
+        return float(np.exp(logs - logsumexp(logs)) @ likely)
+
+    low, high = 0.0, 400.0
+    if shown(0.0) >= success:
+        return SAME
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (low, middle) if shown(middle) >= success else (middle, high)
+    return _from_logs(base + high * likely)
+
+
+def mixture(laws: Sequence[Law], shares: Sequence[float]) -> Law:
+    """The law of a coordinate that follows each law for a share of the images."""
+    density = np.zeros_like(_GRID)
+    for law, share in zip(laws, shares, strict=True):
+        density += share * _density(law)
+    return _from_logs(np.log(density + 1e-300))
+
+
+def _density(law: Law) -> np.ndarray:
+    """On the grid, from the law's map of many evenly spread quantiles."""
+    drawn = norm.ppf((np.arange(200_000) + 0.5) / 200_000)
+    edges = np.append(_GRID - 0.0025, _GRID[-1] + 0.0025)
+    counts, _ = np.histogram(np.clip(law.map(drawn), -8.9, 8.9), bins=edges)
+    return counts / counts.sum()
+
+
+def _from_logs(logs: np.ndarray) -> Law:
+    """The law of a density on the grid."""
+    weights = np.exp(logs - logsumexp(logs))
+    plain = norm.logpdf(_GRID) - logsumexp(norm.logpdf(_GRID))
+    kl = max(0.0, float(weights @ (np.log(np.maximum(weights, 1e-300)) - plain)))
+    if kl < _NOTHING:
+        return SAME
+    below = np.cumsum(weights) - weights / 2
+    rising = np.concatenate([[True], np.diff(below) > 1e-15])
+    return Law(map=functools.partial(_quantile, below[rising], _GRID[rising]), kl=kl)
+
+
+def _quantile(below: np.ndarray, places: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+    return np.interp(norm.cdf(drawn), below, places)
+
+
+def joint_kl(laws: Sequence[Law], gram: np.ndarray, draws: int = 8192) -> float:
+    """Nats of several coordinates whose directions have the inner products `gram`.
+
+    For shifts m it is m G^-1 m / 2. Otherwise, with s = T(s0) and s0 ~ N(0, G), it is the mean of
+    log n(s0) - log |T'(s0)| - log n(s), over fixed draws.
+    """
+    if all(law is SAME for law in laws):
+        return 0.0
+    inverse = np.linalg.inv(gram)
+    if all(law.shift is not None for law in laws):
+        by = np.array([law.shift for law in laws], dtype=float)
+        return float(by @ inverse @ by) / 2
+    if np.allclose(gram, np.eye(len(laws)), atol=1e-3):
+        return float(sum(law.kl for law in laws))
+    normal = np.random.default_rng(0).standard_normal((draws, len(laws)))
+    drawn = np.concatenate([normal, -normal]) @ np.linalg.cholesky(gram).T
+    step = 1e-3
+    moved = np.stack([law.map(drawn[:, k]) for k, law in enumerate(laws)], axis=1)
+    slopes = [(law.map(drawn[:, k] + step) - law.map(drawn[:, k] - step)) / (2 * step) for k, law in enumerate(laws)]
+    logs = sum(np.log(np.maximum(slope, 1e-6)) for slope in slopes)
+    before, after = ((some @ inverse * some).sum(axis=1) for some in (drawn, moved))
+    return max(0.0, float(np.mean((after - before) / 2 - logs)))

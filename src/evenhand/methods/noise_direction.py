@@ -1,0 +1,322 @@
+"""Directions of the initial noise: prompt, embeddings, weights and every denoiser call stay as they are.
+
+Latent Directions (CVPR workshop ReGenAI 2024, arXiv:2406.06352) add ten times a unit vector to the noise of every
+image. Here the coordinate along the direction is drawn from a law (see `interventions.noise_laws`) that is solved for,
+from how strongly the direction decides (see `probit`) and from how often each prompt shows each class by itself:
+
+- `mode=share`: one law for all images of a prompt, under which they have the target's shares: the least that shares can
+  cost. Which image shows which class is not known beforehand.
+- `mode=label`: every image is assigned a class, and gets a law under which it shows it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from evenhand.concepts.concept import JOINT, Concept
+from evenhand.concepts.library import load_concept
+from evenhand.concepts.prompt_filter import reason_to_leave
+from evenhand.errors import DeclinedError, InputError
+from evenhand.host.sites import Attachable, Call
+from evenhand.interventions.assignment import Assigned, Assignment
+from evenhand.interventions.noise_draw import NoiseDraw
+from evenhand.interventions.noise_laws import Law, between, mixture, reaching, reflected, shifted, tilted
+from evenhand.methods.fitting import FitPlan, Fitted
+from evenhand.methods.method import ALLOCATION, Method, Parameter, Setting
+from evenhand.methods.noise_fit import AXIS, NAME, fit_noise_direction, handle_of
+from evenhand.methods.probit import Handle
+from evenhand.methods.vector_fit import concept_of
+
+SUCCESS = 0.97
+"""How often an assigned class is to be shown, in mode label."""
+DRAWS = ("tilted", "shift", "mixture", "truncated", "antithetic", "additive")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Coordinate:
+    """One concept's direction with its handle, and what is wanted along it.
+
+    Args:
+        concept: what it is about.
+        handle: how the coordinate decides.
+        order: the classes from the direction's negative end to its positive one.
+        draw: form of the law, one of `DRAWS`.
+        weight: of the additive form.
+    """
+
+    concept: Concept
+    handle: Handle
+    order: tuple[str, ...]
+    draw: str
+    weight: float
+
+    def to_share(self, row: str, target: Mapping[str, float]) -> Law:
+        """The law under which images of a row have the target's shares."""
+        wanted = [target.get(name, 0.0) for name in self.order]
+        if self.draw == "shift":
+            return shifted(self._shift(row, wanted))
+        if self.draw == "mixture":
+            laws = [self.to_class(row, name) for name in self.order]
+            return mixture(laws, wanted)
+        return tilted(lambda places: self.handle.chances(row, places), wanted)
+
+    def to_class(self, row: str, name: str) -> Law:
+        """The law under which an image of a row shows a class."""
+        place = self.order.index(name)
+        sign = 1 if place == len(self.order) - 1 else -1
+        if self.draw == "additive":
+            return shifted(sign * self.weight)
+        if self.draw == "antithetic":
+            return reflected(sign)
+        if self.draw == "truncated":
+            return between(*self._region(row, place))
+        if self.draw in ("shift", "mixture"):
+            return shifted(self._shift_to(row, place))
+        return reaching(lambda places: self.handle.chances(row, places), place, SUCCESS)
+
+    def _region(self, row: str, place: int) -> tuple[float, float]:
+        """Where this class is the likeliest, from cut to cut."""
+        cuts = self.handle.cuts_of(row) / self.handle.slope
+        edges = np.concatenate([[-np.inf], cuts, [np.inf]])
+        return float(edges[place]), float(edges[place + 1])
+
+    def _shift(self, row: str, wanted: Sequence[float]) -> float:
+        """The one shift that comes nearest to the shares; exact for two classes."""
+        by = np.linspace(-8, 8, 1601)
+        above = np.cumsum(wanted[::-1])[::-1][1:]
+        got = np.stack([self._above(row, one) for one in by])
+        return float(by[int(((got - above) ** 2).sum(axis=1).argmin())])
+
+    def _shift_to(self, row: str, place: int) -> float:
+        """The smallest shift that shows a class often enough, else the one that shows it most often."""
+        by = sorted(np.linspace(-8, 8, 1601), key=abs)
+        shown = np.array([self._shares(row, one)[place] for one in by])
+        enough = np.flatnonzero(shown >= SUCCESS)
+        return float(by[int(enough[0])] if len(enough) else by[int(shown.argmax())])
+
+    def _above(self, row: str, by: float) -> np.ndarray:
+        return np.cumsum(self._shares(row, by)[::-1])[::-1][1:]
+
+    def _shares(self, row: str, by: float) -> np.ndarray:
+        moved = tuple(self.handle.cuts_of(row) - self.handle.slope * by)
+        return dataclasses.replace(self.handle, cuts={row: moved}).natural(row)
+
+
+def _plans(setting: Setting, values: Mapping[str, Any]) -> list[FitPlan]:
+    """One for each factor of a joint, and for each protected concept."""
+    decisive = {one.name: values[one.name] for one in METHOD.parameters if one.fits}
+    if values["present"] or values["absent"]:
+        concept_of(values, load_concept)
+        return [FitPlan(NAME, {**decisive, "concept": None})]
+    names = [*_factors(setting, values["concept"]), *_protected(values)]
+    return [FitPlan(NAME, {**decisive, "concept": name}) for name in dict.fromkeys(names)]
+
+
+def _factors(setting: Setting, name: str) -> tuple[str, ...]:
+    setting.concept(name)  # an unknown one is refused here
+    return tuple(name.split(JOINT)) if JOINT in name else (name,)
+
+
+def _protected(values: Mapping[str, Any]) -> list[str]:
+    return [one for one in (values["protect"] or "").split("+") if one]
+
+
+def _build(setting: Setting, values: Mapping[str, Any]) -> Attachable:
+    concept = concept_of(values, setting.concept)
+    coordinates = _coordinates(setting, values)
+    axes = {one.card.concept["name"]: one.tensors[AXIS] for one in setting.fitted}
+    laws = _laws(setting, concept, values, coordinates)
+    draw = NoiseDraw(
+        name=NAME,
+        axes=axes,
+        laws=laws,
+        renorm=values["renorm"],
+        additive=values["draw"] == "additive",
+        strength=values["strength"],
+    )
+    _within_budget(concept, setting, values, coordinates)
+    return draw
+
+
+def _coordinates(setting: Setting, values: Mapping[str, Any]) -> dict[str, Coordinate]:
+    found = {}
+    for one in setting.fitted:
+        handle, order = handle_of(one)
+        concept = Concept.from_dict(one.card.concept)
+        found[concept.name] = Coordinate(
+            concept=concept, handle=handle, order=order, draw=values["draw"], weight=values["weight"]
+        )
+    return found
+
+
+def _laws(
+    setting: Setting, concept: Concept, values: Mapping[str, Any], coordinates: Mapping[str, Coordinate]
+) -> Callable[[Call], list[Mapping[str, Law]]]:
+    """For each image of a call, the law of each factor's coordinate."""
+    known: dict[tuple[str, str, str | None], Law] = {}
+    marginals = _marginals(setting, concept)
+    assigned = _assignment(setting, concept, values) if _labels(values) else None
+
+    def law(name: str, row: str, shown: str | None) -> Law:
+        if (name, row, shown) not in known:
+            one = coordinates[name]
+            known[name, row, shown] = one.to_share(row, marginals[name]) if shown is None else one.to_class(row, shown)
+        return known[name, row, shown]
+
+    def laws(call: Call) -> list[Mapping[str, Law]]:
+        shown = [None] * call.images if assigned is None else assigned(call)
+        found: list[Mapping[str, Law]] = []
+        for place in range(call.images):
+            prompt = call.prompts[place] if call.prompts else None
+            if values["filter"] == "on" and prompt is not None and reason_to_leave(prompt, concept):
+                found.append({})
+                continue
+            row = call.requests[place].row if call.requests else _row_in(prompt, coordinates[concept.factors[0]].handle)
+            one = shown[place]
+            parts = [None] * len(concept.factors) if one is None else _parts(concept, one)
+            found.append({name: law(name, row, part) for name, part in zip(concept.factors, parts, strict=True)})
+        return found
+
+    return laws
+
+
+def _parts(concept: Concept, shown: str) -> list[str]:
+    return shown.split(JOINT) if len(concept.factors) > 1 else [shown]
+
+
+def _row_in(prompt: str | None, handle: Handle) -> str:
+    """The calibrated row that a prompt speaks of; "" for none."""
+    text = f" {(prompt or '').casefold()} "
+    return next((row for row in handle.cuts if row and f" {row.casefold()} " in text), "")
+
+
+def _labels(values: Mapping[str, Any]) -> bool:
+    """Whether every image has a class of its own."""
+    return values["mode"] == "label" or values["class"] is not None or values["draw"] in ("antithetic", "additive")
+
+
+def _marginals(setting: Setting, concept: Concept) -> dict[str, dict[str, float]]:
+    """Factor -> share per class: of a joint target the sums over the other factors."""
+    target = setting.target(concept)
+    found: dict[str, dict[str, float]] = {name: {} for name in concept.factors}
+    for shown, share in target.items():
+        for name, part in zip(concept.factors, _parts(concept, shown), strict=True):
+            found[name][part] = found[name].get(part, 0.0) + share
+    return found
+
+
+def _assignment(setting: Setting, concept: Concept, values: Mapping[str, Any]) -> Callable[[Call], list[str]]:
+    if values["class"] is not None:
+        if values["class"] not in concept.class_names:
+            raise InputError(f"{NAME}: class={values['class']}, expected one of {', '.join(concept.class_names)}")
+        return lambda call: [values["class"]] * call.images
+    draw = Assignment(target=setting.target(concept), mode=values["allocation"], seed=setting.seed)
+    return draw.classes
+
+
+def _within_budget(
+    concept: Concept, setting: Setting, values: Mapping[str, Any], coordinates: Mapping[str, Coordinate]
+) -> None:
+    """Raises DeclinedError where a calibrated prompt would cost more nats than allowed."""
+    if values["draw"] == "additive":
+        return  # the baseline spends what it spends
+    marginals = _marginals(setting, concept)
+    for name in concept.factors:
+        one = coordinates[name]
+        for row in one.handle.cuts:
+            classes = [values["class"]] if values["class"] and len(concept.factors) == 1 else one.order
+            laws = (
+                [one.to_class(row, shown) for shown in classes]
+                if _labels(values)
+                else [one.to_share(row, marginals[name])]
+            )
+            nats = max(law.kl for law in laws)
+            if nats > values["kl_budget"]:
+                raise DeclinedError(
+                    f"{NAME} declines: {row or 'a prompt'} would need {nats:.0f} nats for {name} and kl_budget is "
+                    f"{values['kl_budget']:g}; give it more, or use concept-vector"
+                )
+
+
+def _assigns(setting: Setting, values: Mapping[str, Any]) -> dict[str, Assigned]:
+    """In mode label; of a joint each factor too."""
+    concept = concept_of(values, setting.concept)
+    if not _labels(values) or values["class"] is not None:
+        return {}
+    draw = Assignment(target=setting.target(concept), mode=values["allocation"], seed=setting.seed)
+    mode = draw.mode
+    found = {concept.name: Assigned(mode, draw.one)}
+    if len(concept.factors) > 1:
+        for place, factor in enumerate(concept.factors):
+            found[factor] = Assigned(mode, lambda row, index, place=place: draw.one(row, index).split(JOINT)[place])
+    return found
+
+
+def _recall(saved: Sequence[Fitted]) -> dict[str, str]:
+    """The concepts that were fitted, as a joint where there are several."""
+    return {"concept": JOINT.join(str(one.card.concept["name"]) for one in saved)}
+
+
+METHOD = Method(
+    name=NAME,
+    site="initial noise",
+    source="Latent Directions, CVPR workshop ReGenAI 2024, arXiv:2406.06352",
+    summary="draws the initial noise so that the images have the wanted shares; costs nothing when images are made",
+    parameters=(
+        Parameter(name="concept", help="a concept's name, or a joint", default="gender", fits=True),
+        Parameter(name="present", help="a concept from two texts: this one says that it is there,", fits=True),
+        Parameter(name="absent", help="and this one that it is not", fits=True),
+        Parameter(
+            name="mode",
+            help="shares, or a class for every image",
+            kind="choice",
+            default="share",
+            choices=("share", "label"),
+        ),
+        Parameter(name="class", help="the class that every image shows"),
+        ALLOCATION,
+        Parameter(name="draw", help="form of the law", kind="choice", default="tilted", choices=DRAWS),
+        Parameter(name="weight", help="of draw=additive, in standard deviations", kind="number", default="10"),
+        Parameter(
+            name="renorm",
+            help="none, or chi: give the noise its norm back",
+            kind="choice",
+            default="none",
+            choices=("none", "chi"),
+        ),
+        Parameter(name="protect", help="concepts whose coordinate stays, joined by +", fits=False),
+        Parameter(name="kl_budget", help="nats an image may cost", kind="number", default="50"),
+        Parameter(
+            name="filter",
+            help="leaves prompts alone that name the attribute",
+            kind="choice",
+            default="on",
+            choices=("on", "off"),
+        ),
+        Parameter(
+            name="estimator",
+            help="how the direction is found",
+            kind="choice",
+            default="paired",
+            choices=("paired", "svm", "prediction", "labels"),
+            fits=True,
+        ),
+        Parameter(
+            name="step", help="after which latents are compared; else the strongest of four", kind="number", fits=True
+        ),
+        Parameter(
+            name="lowpass", help="cosine modes kept along each side; 0 keeps all", kind="number", default="0", fits=True
+        ),
+        Parameter(name="channels", help="of the latents, joined by +; else all", fits=True),
+        Parameter(name="images", help="per prompt, to calibrate at the target", kind="number", default="64", fits=True),
+    ),
+    build=_build,
+    plans=_plans,
+    fit=fit_noise_direction,
+    assigns=_assigns,
+    recall=_recall,
+)

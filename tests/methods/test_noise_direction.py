@@ -1,0 +1,228 @@
+"""Directions of the initial noise end to end on the toy model, whose starting noise decides the class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from evenhand.errors import DeclinedError, InputError
+from evenhand.host.host import Host
+from evenhand.host.sampler import sample
+from evenhand.interventions.storage import load_intervention, save_intervention
+from evenhand.methods.fitting import Fitted
+from evenhand.methods.method import Setting
+from evenhand.methods.noise_estimators import Keep, label_axis, paired_axis, svm_axis
+from evenhand.methods.noise_fit import AXIS, handle_of
+from evenhand.methods.spec import parse_spec
+from evenhand.methods.table import METHODS, assigned, interventions, recalled
+from evenhand.records import Request, Settings
+from evenhand.testing.toy import ToyWorld, toy_host
+from evenhand.testing.toy_fitting import toy_fitting, toy_label
+
+WORLD = ToyWorld(
+    prompts={
+        "": (0.5, 0.5),
+        "a photo of a person": (0.5, 0.5),
+        "a photo of a woman": (0.98, 0.02),
+        "a photo of a man": (0.02, 0.98),
+        "a photo of a nurse": (0.9, 0.1),
+        "a photo of a mechanic": (0.25, 0.75),
+        "a female nurse": (0.99, 0.01),
+    }
+)
+ROWS = ("a photo of a nurse", "a photo of a mechanic")
+SETTINGS = Settings(steps=20, guidance=1.0)
+
+
+@pytest.fixture
+def host() -> Iterator[Host]:
+    with toy_host(WORLD) as one:
+        yield one
+
+
+def fitted(host: Host, spec: str = "noise-direction", rows: Any = ROWS) -> Fitted:
+    method = METHODS["noise-direction"]
+    (plan,) = method.plans(Setting(), method.read(parse_spec(spec).parameters))
+    assert method.fit is not None
+    return method.fit(toy_fitting(host, WORLD, rows=rows), plan.values)
+
+
+@pytest.fixture(scope="module")
+def gender() -> Fitted:
+    with toy_host(WORLD) as one:
+        return fitted(one)
+
+
+def shown(
+    host: Host, gender: Fitted, spec: str, row: str = ROWS[0], images: int = 300, women: float = 0.5
+) -> list[str]:
+    setting = Setting(fitted=(gender,), targets={"gender": {"female": women, "male": 1 - women}})
+    requests = [Request(row=row, prompt=row, index=k, seed=10_000 + k) for k in range(images)]
+    with host.attached(*interventions(parse_spec(spec), setting)):
+        return [toy_label(one, WORLD) for one in sample(host, requests, SETTINGS, batch_size=50, keep_latents=True)]
+
+
+def share(labels: list[str]) -> float:
+    return labels.count("female") / len(labels)
+
+
+def test_the_direction_is_the_difference_of_the_pictures(gender: Fitted) -> None:
+    # the posterior of the toy depends on the noise only through its product with the pictures
+    woman, man = WORLD.pictures()
+    cosine = torch.cosine_similarity(gender.tensors[AXIS].flatten(), (man - woman).flatten(), dim=0)
+    assert cosine.abs() > 0.95
+
+
+def test_the_card_says_how_strong_the_handle_is(gender: Fitted) -> None:
+    effect = gender.card.effect
+    low, high = effect["interval"]
+    assert 0.8 < low <= effect["strength"] <= high
+    assert effect["agreement"] > 0.9
+    assert effect["natural"]["a photo of a nurse"]["female"] == pytest.approx(0.9, abs=0.06)
+    assert set(effect["strengths"]) == {f"paired at step {step}" for step in (0, 3, 6, 10)}
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_shares_come_out_at_the_target(host: Host, gender: Fitted, row: str) -> None:
+    assert share(shown(host, gender, "noise-direction", row)) == pytest.approx(0.5, abs=0.08)
+
+
+def test_another_target_is_solved_for_at_use(host: Host, gender: Fitted) -> None:
+    assert share(shown(host, gender, "noise-direction", women=0.3)) == pytest.approx(0.3, abs=0.08)
+
+
+@pytest.mark.parametrize("draw", ["tilted", "shift", "mixture"])
+def test_every_form_of_the_law_has_the_shares(host: Host, gender: Fitted, draw: str) -> None:
+    assert share(shown(host, gender, f"noise-direction:draw={draw}")) == pytest.approx(0.5, abs=0.1)
+
+
+@pytest.mark.parametrize("draw", ["tilted", "shift", "truncated"])
+def test_in_mode_label_every_image_shows_its_class(host: Host, gender: Fitted, draw: str) -> None:
+    setting = Setting(targets={"gender": {"female": 0.5, "male": 0.5}})
+    spec = f"noise-direction:mode=label,draw={draw}"
+    wanted = assigned(parse_spec(spec), setting)["gender"]
+    labels = shown(host, gender, spec, images=200)
+    hits = [label == wanted.of(ROWS[0], k) for k, label in enumerate(labels)]
+    assert np.mean(hits) >= 0.9
+    assert share(labels) == pytest.approx(0.5, abs=0.08)
+
+
+def test_one_class_for_every_image(host: Host, gender: Fitted) -> None:
+    assert share(shown(host, gender, "noise-direction:class=male", images=100)) <= 0.06
+
+
+def test_the_published_form_overshoots(host: Host, gender: Fitted) -> None:
+    # ten standard deviations to either side: each class is certain, and costs 50 nats
+    labels = shown(host, gender, "noise-direction:draw=additive,class=male", images=50)
+    assert share(labels) == 0.0
+
+
+def test_an_image_costs_no_denoiser_evaluation(host: Host, gender: Fitted) -> None:
+    shown(host, gender, "noise-direction", images=50)
+    assert host.evaluations == 50 * 20
+
+
+def test_a_prompt_that_names_the_class_keeps_its_bits(host: Host, gender: Fitted) -> None:
+    def latents(call: Any) -> torch.Tensor:
+        generator = [torch.Generator().manual_seed(k) for k in range(4)]
+        return call("a female nurse", num_images_per_prompt=4, generator=generator).images
+
+    with host.attached(*interventions(parse_spec("noise-direction"), Setting(fitted=(gender,)))) as call:
+        assert torch.equal(latents(call), latents(host.pipe))
+    off = interventions(parse_spec("noise-direction:filter=off,class=male"), Setting(fitted=(gender,)))
+    with host.attached(*off) as call:
+        assert not torch.equal(latents(call), latents(host.pipe))
+
+
+def test_saved_and_loaded_it_is_the_same(host: Host, gender: Fitted, tmp_path: Path) -> None:
+    save_intervention(tmp_path / "fit", gender.tensors, gender.card)
+    again = Fitted(*load_intervention(tmp_path / "fit", host))
+    assert handle_of(again) == handle_of(gender)
+    spec = recalled(parse_spec(f"{tmp_path}/fit"), [again])
+    assert spec.method == "noise-direction"
+    assert shown(host, again, "noise-direction", images=40) == shown(host, gender, "noise-direction", images=40)
+
+
+@pytest.mark.parametrize("spec", ["svm", "prediction", "labels,images=128"])
+def test_other_estimators_find_a_handle_too(host: Host, spec: str) -> None:
+    found = fitted(host, f"noise-direction:estimator={spec}")
+    assert found.card.effect["strength"] > 0.5
+    assert set(found.card.effect["strengths"]) != set()
+
+
+def test_a_direction_from_shuffled_labels_is_declined(host: Host) -> None:
+    rng = np.random.default_rng(0)
+    fitting = toy_fitting(host, WORLD, rows=ROWS)
+    shuffled = type(fitting)(
+        **{
+            **vars(fitting),
+            "read": lambda samples, concepts: [(("female", "male")[rng.integers(2)],) for _ in samples],
+        }
+    )
+    method = METHODS["noise-direction"]
+    (plan,) = method.plans(Setting(), method.read({}))
+    assert method.fit is not None
+    with pytest.raises(DeclinedError, match="use concept-vector or prompt-mix"):
+        method.fit(shuffled, plan.values)
+
+
+def test_a_budget_that_does_not_suffice_is_declined(gender: Fitted) -> None:
+    with pytest.raises(DeclinedError, match=r"nats for gender and kl_budget is 0\.01"):
+        interventions(parse_spec("noise-direction:kl_budget=0.01"), Setting(fitted=(gender,)))
+
+
+def test_what_cannot_be_fitted_is_refused(host: Host) -> None:
+    with pytest.raises(InputError, match="gives an attribute its shares"):
+        fitted(host, "noise-direction:concept=unsafe")
+    with pytest.raises(InputError, match="channels=x"):
+        fitted(host, "noise-direction:channels=x")
+    with pytest.raises(InputError, match="steps 0 to 19"):
+        fitted(host, "noise-direction:step=50")
+
+
+NOISES = torch.randn(40, 4, 8, 8, generator=torch.Generator().manual_seed(4))
+
+
+def test_pairs_are_kept_together() -> None:
+    # the noise of both classes is the same: only what the prompts do is left, without error
+    by = torch.zeros(4, 8, 8)
+    by[0] = 1.0
+    one = paired_axis({"a": NOISES, "b": NOISES + by}, Keep())
+    assert torch.allclose(one.axis, by / 8, atol=1e-5)
+    assert one.order == ("a", "b")
+    assert one.agreement == pytest.approx(1.0)
+
+
+def test_three_classes_lie_in_the_order_of_the_axis() -> None:
+    by = torch.zeros(4, 8, 8)
+    by[1] = 1.0
+    one = paired_axis({"light": NOISES, "dark": NOISES + 2 * by, "medium": NOISES + by}, Keep())
+    assert one.order in (("light", "medium", "dark"), ("dark", "medium", "light"))
+
+
+def test_the_support_vector_machine_finds_what_separates() -> None:
+    by = torch.zeros(4, 8, 8)
+    by[2] = 3.0
+    one = svm_axis({"a": NOISES[:20], "b": NOISES[20:] + by}, Keep())
+    assert torch.cosine_similarity(one.axis.flatten(), by.flatten(), dim=0) > 0.8
+    with pytest.raises(InputError, match="separates two classes"):
+        svm_axis({"a": NOISES, "b": NOISES, "c": NOISES}, Keep())
+
+
+def test_low_pass_and_channels_keep_what_they_say() -> None:
+    slow, fast = torch.zeros(4, 8, 8), torch.zeros(4, 8, 8)
+    slow[0], fast[0] = 1.0, torch.cos(torch.pi * 5 * (torch.arange(8) + 0.5) / 8)[:, None]  # the fifth cosine mode
+    one = paired_axis({"a": NOISES, "b": NOISES + slow + fast}, Keep(lowpass=2))
+    assert torch.allclose(one.axis, slow / 8, atol=1e-5)
+    with pytest.raises(InputError, match="channels 0 to 3, not 7"):
+        paired_axis({"a": NOISES, "b": NOISES + slow}, Keep(channels=(7,)))
+
+
+def test_labels_need_both_ends() -> None:
+    with pytest.raises(DeclinedError, match="fewer than two show"):
+        label_axis(NOISES, [0] * 40, ("a", "b"), Keep())
