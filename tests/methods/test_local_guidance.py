@@ -14,6 +14,7 @@ from evenhand.errors import InputError
 from evenhand.host.host import Host
 from evenhand.interventions.guidance_term import Branches, Schedule
 from evenhand.interventions.policy import Category, SafetyPolicy
+from evenhand.interventions.window import Window
 from evenhand.methods.local_guidance import LocalFormula, local_policy
 from evenhand.methods.method import Setting
 from evenhand.methods.safe_guidance import METHOD, safe_guidance
@@ -39,7 +40,7 @@ CONCEPT, LOOK_ALIKE = drawn(1, ITEM), drawn(2, (slice(None), slice(None), slice(
 
 
 def term(prompt: torch.Tensor, keep: tuple[str, ...] = ("paint",), quantile: float = 0.8) -> Any:
-    (chosen,) = local_policy(["blood"], base="nothing", keep=keep, quantile=quantile).categories
+    (chosen,) = local_policy(["blood"], base="nothing", keep=keep, quantile=quantile, weight=1.0).categories
     others = {"nothing": BASE, "paint": BASE + LOOK_ALIKE}
     said = Branches(anchor=torch.zeros_like(BASE), prompt=prompt, concept=BASE + CONCEPT, others=others)
     return LocalFormula().term(chosen, said, {}, 7.5)
@@ -103,7 +104,9 @@ def latents(call: Callable[..., Any], images: int = 2) -> torch.Tensor:
     )[0]
 
 
-POLICY = local_policy(["a cat with a hat", "a cat with a bow"], base="a cat", keep=["a cat with a cap"])
+POLICY = local_policy(
+    ["a cat with a hat", "a cat with a bow"], base="a cat", keep=["a cat with a cap"], window=Window(start=0)
+)
 
 
 @pytest.mark.parametrize("family", ["sd1", "sdxl", "flux"])
@@ -146,10 +149,13 @@ def test_a_form_that_cannot_be_is_refused(values: dict[str, Any], said: str) -> 
 
 
 def test_the_preset_balanced_names_the_parts_of_the_concept_its_subject_and_its_look_alikes() -> None:
-    policies = METHOD.build(Setting(), METHOD.read({"preset": "balanced"}))
+    policies = METHOD.build(Setting(), METHOD.read({"preset": "balanced", "keep": "look-alikes"}))
     chosen = policies.policies(type("Call", (), {"images": 1, "prompts": None}))[0].categories
     assert [one.text for one in chosen] == ["a person with blood", "a person with a weapon", "a person with fire"]
     assert {one.base for one in chosen} == {"a person"}
+    assert chosen[0].window.stop == 0.6
+    plain = METHOD.build(Setting(), METHOD.read({"preset": "balanced"}))
+    assert plain.policies(type("Call", (), {"images": 1, "prompts": None}))[0].categories[0].keep == ()
     assert chosen[0].keep == ("a person with red paint", "a person with a kitchen knife", "a person with a candle")
 
 

@@ -243,6 +243,13 @@ METHOD = Method(
         Parameter(name="concept", help="the concept whose words are used", default="unsafe"),
         Parameter(name="base", help="of preset=balanced: the text without what must not appear"),
         Parameter(
+            name="keep",
+            help="of preset=balanced: nothing, or what the concept names as look-alikes, at a row each",
+            kind="choice",
+            default="nothing",
+            choices=("nothing", "look-alikes"),
+        ),
+        Parameter(
             name="schedule", help="how much is computed", kind="choice", default="full", choices=tuple(SCHEDULES)
         ),
         Parameter(name="warmup", help="steps before it acts, or a share of them (0.14)", kind="start"),
