@@ -39,8 +39,8 @@ class Recorder:
             self.timesteps.append(step.timestep)
         seen = output.float()
         if seen.ndim == 4:
-            sides = [min(_PLACES, side) for side in seen.shape[2:]]
-            seen = torch.nn.functional.adaptive_avg_pool2d(seen, sides).flatten(1)
+            height, width = (min(_PLACES, side) for side in seen.shape[2:])
+            seen = torch.nn.functional.adaptive_avg_pool2d(seen, (height, width)).flatten(1)
         else:
             seen = pooled(output)
         self.steps[step.index].append(seen)

@@ -221,8 +221,8 @@ def _kept(axis: torch.Tensor, keep: Keep) -> torch.Tensor:
     if keep.lowpass:
         if found.ndim != 3:
             raise InputError("lowpass= needs latents with height and width; these are packed into tokens")
-        modes = dctn(found.numpy(), axes=(1, 2), norm="ortho")
+        modes = np.asarray(dctn(found.numpy(), axes=(1, 2), norm="ortho"))
         modes[:, keep.lowpass :, :] = 0
         modes[:, :, keep.lowpass :] = 0
-        found = torch.from_numpy(idctn(modes, axes=(1, 2), norm="ortho"))
+        found = torch.from_numpy(np.asarray(idctn(modes, axes=(1, 2), norm="ortho")))
     return (found / found.norm().clamp(min=1e-12)).float()

@@ -212,9 +212,8 @@ class _Work:
         if estimator == "prediction":
             found = predictions_at_first(host, texts, self._texts.neutral, self._runs())
             return {"prediction": paired_axis(found, self._keep)}
-        total = self._settings.steps
-        shares = _STEPS if self._values["step"] is None else ()
-        steps = tuple(dict.fromkeys(int(share * total) for share in shares)) or (int(self._values["step"]),)
+        total, given = self._settings.steps, self._values["step"]
+        steps = tuple(dict.fromkeys(int(share * total) for share in _STEPS)) if given is None else (int(given),)
         if max(steps) >= total:
             raise InputError(f"{NAME}: step={max(steps)}, and the schedule has steps 0 to {total - 1}")
         make = svm_axis if estimator == "svm" else paired_axis
