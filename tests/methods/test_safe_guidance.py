@@ -24,7 +24,7 @@ from evenhand.interventions.activation_shift import ActivationShift, VectorBank
 from evenhand.interventions.guidance_term import Branches, Schedule, for_prompts
 from evenhand.interventions.policy import Category, SafetyPolicy
 from evenhand.interventions.window import Window
-from evenhand.methods.safe_guidance import EXACT, PRESETS, SafeGuidanceFormula, preset, safe_guidance
+from evenhand.methods.safe_guidance import EXACT, FAST, PRESETS, SafeGuidanceFormula, preset, safe_guidance
 
 # of a scheduler of diffusers under NumPy 2
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -265,6 +265,8 @@ def test_images_of_one_batch_may_have_policies_of_their_own(host: Hosts) -> None
         # steps 7, 12, ..., 47
         (Schedule(refresh=5, gather=False), "strong", 50, 100 + 9),
         (Schedule(refresh=5, gather=False), "max", 50, 100 + 10),
+        # steps 15, 19, ..., 47: at most 1.10 times plain, whether or not an image is left alone after the first look
+        (FAST, "weak", 50, 100 + 9),
     ],
 )
 def test_the_denoiser_evaluations_are_counted(
