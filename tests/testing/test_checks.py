@@ -38,6 +38,7 @@ TOYS: dict[str, tuple[Mapping[str, str], ToyWorld | None]] = {
     ),
     "concept-vector": ({"filter": "off", "calibrate": "4"}, FITTING_WORLD),
     "noise-direction": ({"filter": "off", "images": "8"}, FITTING_WORLD),
+    "stereotype-corrector": ({"filter": "off", "images": "8", "calibrate": "4"}, FITTING_WORLD),
     "text-enhancing": (
         {"concepts": "gender"},
         ToyWorld(prompts={**FITTING_WORLD.prompts, "a nurse of any gender": (0.8, 0.2)}),

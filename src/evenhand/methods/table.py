@@ -22,6 +22,7 @@ from evenhand.methods import (
     prompt_mix,
     safe_guidance,
     sega,
+    stereotype_corrector,
     text_enhancing,
 )
 from evenhand.methods.fitting import FitPlan, Fitted
@@ -35,6 +36,7 @@ METHODS: Mapping[str, Method] = {
         concept_vector.METHOD,
         text_enhancing.METHOD,
         noise_direction.METHOD,
+        stereotype_corrector.METHOD,
         sega.METHOD,
         negative_prompt.METHOD,
         prompt_mix.METHOD,
