@@ -55,8 +55,8 @@ def coordinates(latents: torch.Tensor) -> torch.Tensor:
 
 
 def test_images_come_to_the_margin_and_no_further() -> None:
-    after, _ = moved([("b", 0.5)] * 4, steps=20)
-    assert torch.allclose(2.0 * coordinates(after), torch.tensor(0.5 * MARGIN), atol=0.05)
+    after, _ = moved([("b", 3.0)] * 4, steps=20)
+    assert torch.allclose(2.0 * coordinates(after), torch.tensor(3.0 * MARGIN), atol=0.05)
 
 
 def test_an_image_beyond_the_margin_keeps_its_latents() -> None:

@@ -37,6 +37,16 @@ TOYS: dict[str, tuple[Mapping[str, str], ToyWorld | None]] = {
         ),
     ),
     "concept-vector": ({"filter": "off", "calibrate": "4"}, FITTING_WORLD),
+    "embedding-projection": (
+        {"filter": "off"},
+        ToyWorld(
+            prompts={
+                **FITTING_WORLD.prompts,
+                **{f"woman {row}": (0.99, 0.01) for row in ("a nurse", "a mechanic")},
+                **{f"man {row}": (0.01, 0.99) for row in ("a nurse", "a mechanic")},
+            }
+        ),
+    ),
     "noise-direction": ({"filter": "off", "images": "8"}, FITTING_WORLD),
     "stereotype-corrector": ({"filter": "off", "images": "8", "calibrate": "4"}, FITTING_WORLD),
     "text-enhancing": (

@@ -76,6 +76,8 @@ class Attachment:
         if "initial noise" in effects:
             _change_noise(self._pipe, effects["initial noise"], undo)
         if not {"activation", "prediction", "latent", "probe"} & effects.keys():
+            if "text embedding" in effects:
+                _change_embeddings(self._pipe, effects["text embedding"], call, undo)
             return
         carrier = Carrier(
             call,
@@ -88,6 +90,8 @@ class Attachment:
         carrier.install(undo)
         if "latent" in effects:
             _change_latents(effects["latent"], carrier, arguments)
+        if "text embedding" in effects:  # after the carrier, which encodes the interventions' own texts as they are
+            _change_embeddings(self._pipe, effects["text embedding"], call, undo)
 
 
 def _change_prompts(effects: Sequence[Any], call: Call, arguments: dict[str, Any]) -> None:
@@ -109,6 +113,25 @@ def _change_prompts(effects: Sequence[Any], call: Call, arguments: dict[str, Any
     arguments["prompt"] = prompts
     if any(negatives):
         arguments["negative_prompt"] = negatives
+
+
+def _change_embeddings(pipe: Any, effects: Sequence[Any], call: Call, undo: Undo) -> None:
+    """What the pipeline's own call embeds; the first of what it gets is the prompt's, in every family."""
+    encode = pipe.encode_prompt
+
+    @functools.wraps(encode)
+    def encoded(*args: Any, **kwargs: Any) -> Any:
+        first, *rest = encode(*args, **kwargs)
+        if first.ndim != 3 or len(first) != call.images:
+            raise InputError(
+                f"an intervention changes the embedded prompts, but {type(pipe).__name__} gives them as "
+                f"{tuple(first.shape)} for {call.images} images"
+            )
+        for effect in effects:
+            first = effect.embed(first)
+        return first, *rest
+
+    undo.replace(pipe, "encode_prompt", encoded)
 
 
 def _change_noise(pipe: Any, effects: Sequence[Any], undo: Undo) -> None:

@@ -17,7 +17,7 @@ from evenhand.host.noise_level import NoiseLevel
 from evenhand.host.probe import Probe
 from evenhand.records import Request
 
-Site = Literal["prompt", "initial noise", "activation", "prediction", "latent", "probe"]
+Site = Literal["prompt", "text embedding", "initial noise", "activation", "prediction", "latent", "probe"]
 
 
 @dataclass(kw_only=True)
@@ -78,6 +78,14 @@ class PromptEffect(Effect, Protocol):
 
     def negative_prompts(self, prompts: Sequence[str]) -> Sequence[str]:
         """The negative prompts, "" where there is none."""
+        ...
+
+
+class TextEffect(Effect, Protocol):
+    """Changes the embedded prompts; those that guidance compares with stay."""
+
+    def embed(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """(images, tokens, width) in and out."""
         ...
 
 

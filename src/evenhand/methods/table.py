@@ -17,6 +17,7 @@ from evenhand.host.sites import Attachable
 from evenhand.interventions.assignment import Assigned
 from evenhand.methods import (
     concept_vector,
+    embedding_projection,
     negative_prompt,
     noise_direction,
     prompt_mix,
@@ -37,6 +38,7 @@ METHODS: Mapping[str, Method] = {
         text_enhancing.METHOD,
         noise_direction.METHOD,
         stereotype_corrector.METHOD,
+        embedding_projection.METHOD,
         sega.METHOD,
         negative_prompt.METHOD,
         prompt_mix.METHOD,

@@ -1,0 +1,136 @@
+"""Embedding projection: the prompt's embedding loses most of the direction along which a concept's classes differ.
+
+Chuang, Jampani, Li, Torralba, Jegelka: Debiasing Vision-Language Models via Biased Prompts (2023, arXiv:2302.00070), in
+closed form: with pairs of texts that differ by the class alone, of unit embeddings e_a and e_b,
+
+    M = mean of (e_a - e_b)(e_a - e_b)^T,   P = (lambda M + I)^-1,   every token e <- P e
+
+so a direction of which M holds m keeps 1 / (1 + lambda m). The unconditional embedding stays. What is decided by the
+initial noise alone is not reached; it adds to `noise-direction`, which then has less to move.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from evenhand.concepts.concept import JOINT, Concept
+from evenhand.concepts.prompt_filter import reason_to_leave
+from evenhand.errors import InputError
+from evenhand.host.conditioning import encode_text
+from evenhand.host.sites import Call
+from evenhand.interventions.storage import Card, Frame
+from evenhand.interventions.text_map import TextMap
+from evenhand.methods.fitting import FitPlan, Fitted, Fitting
+from evenhand.methods.method import Method, Parameter, Setting
+from evenhand.methods.vector_fit import Texts
+
+NAME = "embedding-projection"
+MOMENTS = "moments"
+
+
+def fit_projection(fitting: Fitting, values: Mapping[str, Any]) -> Fitted:
+    """Embed the pairs of texts; nothing is generated.
+
+    Source: Chuang et al. (arXiv:2302.00070).
+
+    Args:
+        fitting: the model.
+        values: concept.
+
+    Raises:
+        InputError: a safety concept.
+
+    Cost: no denoiser evaluation; a text embedding for each class and prompt row.
+    """
+    concept = fitting.setting.concept(values["concept"])
+    if concept.kind != "attribute":
+        raise InputError(f"{NAME} takes an attribute of people or things; for {concept.name} use safe-guidance")
+    texts = Texts.of(concept)
+    pairs = [(texts.classes[one], texts.classes[other]) for one, other in itertools.combinations(texts.classes, 2)]
+    pairs += [
+        (f"{one} {row.name}", f"{other} {row.name}")
+        for row in fitting.rows(concept)
+        for one, other in itertools.combinations([_word(concept, name) for name in concept.class_names], 2)
+    ]
+    known = dict.fromkeys(text for pair in pairs for text in pair)
+    embedded = {text: last_token(fitting.host, text) for text in known}
+    gaps = torch.stack([embedded[one] - embedded[other] for one, other in pairs])
+    card = Card(
+        method=NAME,
+        site="text embedding",
+        frame=Frame.of(fitting.host),
+        estimator={"pairs": len(pairs)},
+        prompts={"pairs": [list(pair) for pair in pairs]},
+        seeds={},
+        concept=concept.to_dict(),
+        effect={"largest": round(float(torch.linalg.matrix_norm(gaps.T @ gaps / len(gaps), 2)), 6)},
+    )
+    return Fitted({MOMENTS: (gaps.T @ gaps / len(gaps)).float()}, card)
+
+
+def last_token(host: Any, text: str) -> torch.Tensor:
+    """The embedding of the last token that a text has of its own, of norm 1."""
+    sequence = encode_text(host.pipe, host.family, text).inputs["encoder_hidden_states"][0].float().cpu()
+    tokenizer = host.pipe.components.get("tokenizer")
+    place = len(sequence) - 1
+    if tokenizer is not None:
+        place = min(place, len(tokenizer(text, truncation=True).input_ids) - 1)
+    return torch.nn.functional.normalize(sequence[place], dim=0)
+
+
+def projection(moments: torch.Tensor, weight: float) -> torch.Tensor:
+    """(lambda M + I)^-1; the identity for a weight of 0."""
+    unit = torch.eye(len(moments), dtype=torch.float64)
+    return torch.linalg.inv(weight * moments.double() + unit).float()
+
+
+def _word(concept: Concept, name: str) -> str:
+    """How a prompt names a class in one word, else the class's own name."""
+    words = next(one.words for one in concept.classes if one.name == name)
+    return words[0] if words else name
+
+
+def _plans(setting: Setting, values: Mapping[str, Any]) -> list[FitPlan]:
+    setting.concept(values["concept"])
+    return [FitPlan(NAME, {"concept": one}) for one in values["concept"].split(JOINT)]
+
+
+def _build(setting: Setting, values: Mapping[str, Any]) -> TextMap:
+    moments = torch.stack([one.tensors[MOMENTS] for one in setting.fitted]).sum(dim=0)
+    concepts = [Concept.from_dict(one.card.concept) for one in setting.fitted]
+
+    def wanted(call: Call) -> list[bool]:
+        prompts = call.prompts or [""] * call.images
+        return [
+            not (values["filter"] == "on" and prompt and any(reason_to_leave(prompt, one) for one in concepts))
+            for prompt in prompts
+        ]
+
+    return TextMap(name=NAME, matrix=projection(moments, values["weight"]), wanted=wanted, strength=values["strength"])
+
+
+METHOD = Method(
+    name=NAME,
+    site="text embedding",
+    source="Debiasing Vision-Language Models via Biased Prompts, Chuang et al., 2023, arXiv:2302.00070",
+    summary="takes the direction of a concept out of the embedded prompt; closed form, costs nothing",
+    parameters=(
+        Parameter(name="concept", help="a concept's name, or a joint", default="gender", fits=True),
+        Parameter(name="weight", help="lambda; 0 changes nothing", kind="number", default="500"),
+        Parameter(
+            name="filter",
+            help="leaves prompts alone that name the attribute or show no one to have it",
+            kind="choice",
+            default="on",
+            choices=("on", "off"),
+        ),
+    ),
+    build=_build,
+    plans=_plans,
+    fit=fit_projection,
+    recall=lambda saved: {"concept": JOINT.join(str(one.card.concept["name"]) for one in saved)},
+)
