@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from rich.box import SIMPLE
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 
 def _table(*columns: str) -> Table:
@@ -48,13 +50,25 @@ def _judges() -> RenderableType:
 
 
 def _methods() -> RenderableType:
+    """A paragraph for each: a table of four columns would fold to ribbons in a terminal of 80."""
+    from ..methods.method import STRENGTH
     from ..methods.table import all_methods
 
-    table = _table("method", "what it does", "parameters", "source")
+    found: list[RenderableType] = []
     for method in all_methods().values():
-        parameters = "\n".join(f"{one.name}={one.default or ''}  {one.help}" for one in method.parameters)
-        table.add_row(method.name, method.summary, parameters, method.source)
-    return table
+        found.append(Text.assemble((method.name, "bold"), f"  {method.summary}"))
+        found.append(Padding(Text(f"{method.source}; at the {method.site}", style="dim"), (0, 0, 0, 4)))
+        grid = Table.grid(padding=(0, 2, 0, 0))
+        grid.add_column(no_wrap=True)
+        grid.add_column(overflow="fold")
+        for one in (*method.parameters, STRENGTH):
+            grid.add_row(f"{one.name}={one.default or ''}", one.help + _choices(one.choices))
+        found.append(Padding(grid, (0, 0, 1, 4)))
+    return Group(*found)
+
+
+def _choices(choices: Sequence[str]) -> str:
+    return f" ({', '.join(choices)})" if choices else ""
 
 
 LISTINGS: Mapping[str, Callable[[], RenderableType]] = {
