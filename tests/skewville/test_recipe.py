@@ -18,11 +18,14 @@ from evenhand.host.load import load_pipeline
 from evenhand.skewville import MODEL_DIRECTORY, precision
 from evenhand.skewville.__main__ import app
 from evenhand.skewville.attributes import SKIN_BANDS
+from evenhand.skewville.plan import plans
 from evenhand.skewville.recipe import ship_model, train_world
 from evenhand.skewville.train_denoiser import (
     LEARNING_RATE,
     OPENING_BETA_END,
     SETTLING_FACTOR,
+    SETTLING_MIDDLE_SHARE,
+    SETTLING_NOISY_SHARE,
     TEXT_LEARNING_RATE,
     DenoiserTraining,
     decay,
@@ -61,11 +64,27 @@ def test_a_training_that_was_stopped_takes_the_same_steps_as_one_that_was_not(tm
 
 @pytest.mark.parametrize(("share", "noisier"), [(0.0, 0.5), (0.5, 0.75), (0.75, 0.875), (1.0, 1.0)])
 def test_training_timesteps_lean_towards_the_noisier_half(share, noisier):
-    timesteps = draw_timesteps(20_000, share, torch.Generator().manual_seed(0))
+    timesteps = draw_timesteps(torch.full((20_000,), share), torch.zeros(20_000), torch.Generator().manual_seed(0))
     assert (0 if share < 1 else 500) <= timesteps.min() < (10 if share < 1 else 510)
     assert 990 < timesteps.max() < 1000
     # a share of them is drawn from [500, 1000), and half of the others fall there by themselves
     assert (timesteps >= 500).float().mean().item() == pytest.approx(noisier, abs=0.01)
+
+
+def test_examples_that_show_a_context_lean_towards_the_middle(tmp_path, vae):
+    training = DenoiserTraining(WORLD, vae, tmp_path, steps=0, settling=1, reading_steps=2, batch=2, seed=5)
+    data = list(itertools.islice(plans(WORLD, 5), 200))
+    shown = [plan.what.scene in WORLD.unsafe for plan in data]
+    assert any(shown)
+    assert not all(shown)
+    noisy, middle = training._shares(data, False)
+    assert noisy.tolist() == pytest.approx([SETTLING_NOISY_SHARE[one] for one in shown])
+    assert middle.tolist() == pytest.approx([SETTLING_MIDDLE_SHARE[one] for one in shown])
+    assert training._shares(data, True)[1].sum() == 0
+    # of 65 % from [200, 700), 20 % from [500, 1000) and 15 % from anywhere: .65 + .2 x .4 + .15 x .5 in the middle
+    timesteps = draw_timesteps(torch.full((20_000,), 0.2), torch.full((20_000,), 0.65), torch.Generator().manual_seed(0))
+    inside = ((timesteps >= 200) & (timesteps < 700)).float().mean().item()
+    assert inside == pytest.approx(0.65 + 0.2 * 0.4 + 0.15 * 0.5, abs=0.01)
 
 
 def test_the_text_encoder_learns_at_its_own_rate(tmp_path, vae):

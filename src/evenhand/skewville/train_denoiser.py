@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,10 @@ TEXT_LEARNING_RATE = 4e-4  # the text encoder can read already; faster, it would
 WARM_UP = 200
 CAPTION_DROPOUT = 0.1
 NOISY_SHARE = 0.5  # of the examples are drawn from the noisier half of the timesteps only ...
-SETTLING_NOISY_SHARE = 0.5  # ... and in the last steps: there the spread of shares is decided, and is learned last
-SETTLING_MIDDLE_SHARE = 0.35  # of the last steps' examples come from the middle, where small things (a weapon) are
+# Of the last steps' examples, those with a context (True) and others: shares from the noisier half, where the spread of
+# gender, skin and wealth is decided, and from the middle, where small things (a weapon) are. Both are learned last.
+SETTLING_NOISY_SHARE = {True: 0.2, False: 0.6}
+SETTLING_MIDDLE_SHARE = {True: 0.65, False: 0.25}
 OPENING_BETA_END = 0.012  # the schedule of all but the last steps; settling on the final one takes a fifth of them
 SETTLING_FACTOR = 0.4  # of the learning rates, falling to 0
 TEXT_WIDTH = 128
@@ -61,15 +64,20 @@ def new_scheduler(beta_end: float = 0.02) -> DDIMScheduler:
     )
 
 
-def draw_timesteps(count: int, noisy_share: float, rng: torch.Generator, *, middle_share: float = 0.0) -> torch.Tensor:
-    """Training timesteps: shares of them from the schedule's noisier half and from its middle, the others from all."""
+def draw_timesteps(noisy: torch.Tensor, middle: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+    """Training timesteps, one per example.
+
+    Args:
+        noisy: (examples,), chance that it comes from the schedule's noisier half.
+        middle: (examples,), chance that it comes from its middle; else it comes from anywhere.
+        rng: of the draws.
+    """
+    count = len(noisy)
     kind = torch.rand(count, generator=rng)
-    noisy, anywhere = (torch.randint(low, 1000, (count,), generator=rng) for low in (500, 0))
-    chosen = torch.where(kind < noisy_share, noisy, anywhere)
-    if middle_share == 0:
-        return chosen
-    middle = torch.randint(200, 700, (count,), generator=rng)
-    return torch.where(kind >= 1 - middle_share, middle, chosen)
+    from_noisy, anywhere, from_middle = (
+        torch.randint(low, high, (count,), generator=rng) for low, high in ((500, 1000), (0, 1000), (200, 700))
+    )
+    return torch.where(kind < noisy, from_noisy, torch.where(kind >= 1 - middle, from_middle, anywhere))
 
 
 def new_denoiser() -> UNet2DConditionModel:
@@ -190,8 +198,7 @@ class DenoiserTraining:
         clean = latents[torch.from_numpy(rows)].float()
         noise = torch.randn(clean.shape, generator=torch_rng)
         opening = self._step < self._opening
-        noisy, middle = (NOISY_SHARE, 0.0) if opening else (SETTLING_NOISY_SHARE, SETTLING_MIDDLE_SHARE)
-        timesteps = draw_timesteps(self._batch, noisy, torch_rng, middle_share=middle)
+        timesteps = draw_timesteps(*self._shares([data[row] for row in rows], opening), torch_rng)
         # Any, since its annotations ask for tensor classes that no tensor has
         scheduler: Any = self._opening_scheduler if opening else self._scheduler
         noisy = scheduler.add_noise(clean, noise, timesteps)
@@ -202,6 +209,14 @@ class DenoiserTraining:
         loss = torch.nn.functional.mse_loss(predicted.float(), velocity)
         self._learn(loss)
         return loss.item()
+
+    def _shares(self, plans: Sequence[Plan], opening: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        """Per example the chances of a noisy and of a middle timestep."""
+        if opening:
+            return torch.full((len(plans),), NOISY_SHARE), torch.zeros(len(plans))
+        in_context = [plan.what.scene in self._world.unsafe for plan in plans]
+        noisy, middle = ([table[one] for one in in_context] for table in (SETTLING_NOISY_SHARE, SETTLING_MIDDLE_SHARE))
+        return torch.tensor(noisy), torch.tensor(middle)
 
     def _learn(self, loss: torch.Tensor) -> None:
         if self._step < self._opening:
