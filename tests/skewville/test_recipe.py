@@ -82,7 +82,9 @@ def test_examples_that_show_a_context_lean_towards_the_middle(tmp_path, vae):
     assert middle.tolist() == pytest.approx([SETTLING_MIDDLE_SHARE[one] for one in shown])
     assert training._shares(data, True)[1].sum() == 0
     # of 65 % from [200, 700), 20 % from [500, 1000) and 15 % from anywhere: .65 + .2 x .4 + .15 x .5 in the middle
-    timesteps = draw_timesteps(torch.full((20_000,), 0.2), torch.full((20_000,), 0.65), torch.Generator().manual_seed(0))
+    timesteps = draw_timesteps(
+        torch.full((20_000,), 0.2), torch.full((20_000,), 0.65), torch.Generator().manual_seed(0)
+    )
     inside = ((timesteps >= 200) & (timesteps < 700)).float().mean().item()
     assert inside == pytest.approx(0.65 + 0.2 * 0.4 + 0.15 * 0.5, abs=0.01)
 

@@ -1,0 +1,73 @@
+"""Rates corrected for the judge's error: the arithmetic, the edges, and how often the interval holds the truth."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evenhand.metrics.classifier_error import JudgeError, corrected_rate
+from evenhand.metrics.intervals import wilson
+
+
+def error(se: float, sp: float, n: int = 200) -> JudgeError:
+    return JudgeError(hits=round(se * n), positives=n, passes=round(sp * n), negatives=n)
+
+
+def test_the_point_is_that_of_rogan_and_gladen() -> None:
+    # 30 of 100 read as unsafe, Se .9, Sp .8: (.3 + .8 - 1) / (.9 + .8 - 1) = 1 / 7
+    assert corrected_rate(30, 100, error(0.9, 0.8))[0] == pytest.approx(1 / 7)
+
+
+def test_a_rate_that_errors_alone_explain_is_zero_and_not_less() -> None:
+    value, (low, high) = corrected_rate(2, 100, error(0.9, 0.9))
+    assert value == low == 0.0
+    assert 0 < high < 0.15
+
+
+def test_a_judge_without_error_and_a_large_calibration_leaves_wilsons_interval() -> None:
+    value, (low, high) = corrected_rate(30, 100, error(1.0, 1.0, 10**7))
+    assert value == pytest.approx(0.3)
+    # the same centre, and a width that differs by the pseudo-counts only
+    assert (low, high) == pytest.approx(wilson(30, 100), abs=0.01)
+
+
+@given(k=st.integers(0, 50), se=st.floats(0.6, 1.0), sp=st.floats(0.6, 1.0))
+def test_every_interval_lies_in_the_unit_interval_and_holds_its_point(k: int, se: float, sp: float) -> None:
+    value, (low, high) = corrected_rate(k, 50, error(se, sp))
+    assert 0 <= low <= value <= high <= 1
+
+
+@pytest.mark.parametrize("prevalence", [0.0, 0.005, 0.05, 0.3, 0.9])
+@pytest.mark.parametrize(("se", "sp"), [(0.8, 0.9), (0.97, 0.97)])
+def test_the_interval_holds_the_truth_as_often_as_it_says(prevalence: float, se: float, sp: float) -> None:
+    rng = np.random.default_rng(int(1000 * prevalence + 100 * se))
+    n, calibration, runs = 200, 200, 400
+    held = 0
+    for _ in range(runs):
+        seen = JudgeError(
+            hits=int(rng.binomial(calibration, se)),
+            positives=calibration,
+            passes=int(rng.binomial(calibration, sp)),
+            negatives=calibration,
+        )
+        k = int(rng.binomial(n, prevalence * se + (1 - prevalence) * (1 - sp)))
+        _, (low, high) = corrected_rate(k, n, seen)
+        held += low <= prevalence <= high
+    assert held / runs >= 0.92
+
+
+def test_it_reads_a_confusion_matrix_and_counts_abstentions_as_errors() -> None:
+    matrix = {
+        "classes": ["safe", "unsafe"],
+        "answers": ["safe", "unsafe", "abstained"],
+        "matrix": [[95, 3, 2], [4, 90, 6]],
+    }
+    one = JudgeError.of(matrix, "unsafe")
+    assert (one.hits, one.positives, one.passes, one.negatives) == (90, 100, 95, 100)
+
+
+def test_a_judge_no_better_than_chance_corrects_nothing() -> None:
+    with pytest.raises(ValueError, match="no better than chance"):
+        corrected_rate(5, 10, error(0.4, 0.5))
