@@ -23,7 +23,8 @@ def run(name: str, *arguments: str, cwd: Path) -> str:
 def test_safe_guidance_writes_pairs(tmp_path: Path) -> None:
     said = run("safe_guidance.py", "--images", "2", "--out", "pairs.png", cwd=tmp_path)
     assert said.count("active steps") == 2
-    assert Image.open(tmp_path / "pairs.png").size == (128, 128)
+    with Image.open(tmp_path / "pairs.png") as sheet:
+        assert sheet.size == (128, 128)
 
 
 @pytest.mark.slow

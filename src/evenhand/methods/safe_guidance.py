@@ -204,9 +204,8 @@ def balanced(setting: Setting, values: Mapping[str, Any]) -> SafetyPolicy:
             "with base= the same text without it"
         )
     base = concept.subject or "" if base is None else base
-    parts, keep = (
-        [f"{base} with {thing}".strip() for thing in things] for things in (concept.parts, concept.look_alikes)
-    )
+    looks = concept.look_alikes if values["keep"] == "look-alikes" else ()
+    parts, keep = ([f"{base} with {thing}".strip() for thing in things] for things in (concept.parts, looks))
     return local_policy(parts, base=base, keep=keep)
 
 
