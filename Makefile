@@ -22,7 +22,7 @@ demo: $(STAMP)
 	$(BIN)/python -m evenhand audit skewville --concept gender --concept skin --concept unsafe \
 		--images-per-prompt $(DEMO_IMAGES) --out runs/demo
 	$(BIN)/python -m evenhand compare skewville --concept gender --concept unsafe --limit 6 --images-per-prompt 8 \
-		--with concept-vector:concept=gender --with safe-guidance --out runs/demo-compare
+		--with concept-vector:concept=gender --with safe-guidance:preset=balanced --out runs/demo-compare
 
 check: $(STAMP)
 	@$(BIN)/ruff format --check --quiet .
