@@ -110,13 +110,13 @@ def test_every_map_rises_so_images_keep_their_order() -> None:
         tilted(chances(1.5), [0.5, 0.5]),
         between(0.5, 2),
         shifted(1.5),
-        mixture([shifted(-3), shifted(3)], [0.5, 0.5]),
+        mixture([-3, 3], [0.5, 0.5]),
     ):
         assert (np.diff(law.map(DRAWN)) >= 0).all()
 
 
 def test_a_mixture_has_the_moments_of_its_parts() -> None:
-    law = mixture([shifted(-1.0), shifted(2.0)], [0.25, 0.75])
+    law = mixture([-1.0, 2.0], [0.25, 0.75])
     moved = law.map(DRAWN)
     assert moved.mean() == pytest.approx(0.25 * -1 + 0.75 * 2, abs=0.01)
     assert moved.var() == pytest.approx(1 + 0.25 * 0.75 * 9, abs=0.03)

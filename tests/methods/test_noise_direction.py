@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from evenhand.concepts.library import concept_from_phrases
 from evenhand.errors import DeclinedError, InputError
 from evenhand.host.host import Host
 from evenhand.host.sampler import sample
@@ -226,3 +227,15 @@ def test_low_pass_and_channels_keep_what_they_say() -> None:
 def test_labels_need_both_ends() -> None:
     with pytest.raises(DeclinedError, match="fewer than two show"):
         label_axis(NOISES, [0] * 40, ("a", "b"), Keep())
+
+
+def test_a_saved_direction_of_two_phrases_is_recalled_by_them(gender: Fitted) -> None:
+    phrases = concept_from_phrases("a person with a hat", "a person without a hat")
+    card = type(gender.card)(**{**vars(gender.card), "concept": phrases.to_dict()})
+    recall = METHODS["noise-direction"].recall
+    assert recall is not None
+    assert recall([Fitted(gender.tensors, card)]) == {
+        "present": "a person with a hat",
+        "absent": "a person without a hat",
+    }
+    assert recall([gender]) == {"concept": "gender"}

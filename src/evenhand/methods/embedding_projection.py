@@ -17,15 +17,15 @@ from typing import Any
 
 import torch
 
-from evenhand.concepts.concept import JOINT, Concept
-from evenhand.concepts.prompt_filter import reason_to_leave
+from evenhand.concepts.concept import Concept
 from evenhand.errors import InputError
 from evenhand.host.conditioning import encode_text
 from evenhand.host.sites import Call
 from evenhand.interventions.storage import Card, Frame
 from evenhand.interventions.text_map import TextMap
-from evenhand.methods.fitting import FitPlan, Fitted, Fitting
+from evenhand.methods.fitting import Fitted, Fitting
 from evenhand.methods.method import Method, Parameter, Setting
+from evenhand.methods.shown_classes import CONCEPT, FILTER, left_alone, plans_of, recall_concepts
 from evenhand.methods.vector_fit import Texts
 
 NAME = "embedding-projection"
@@ -94,21 +94,12 @@ def _word(concept: Concept, name: str) -> str:
     return words[0] if words else name
 
 
-def _plans(setting: Setting, values: Mapping[str, Any]) -> list[FitPlan]:
-    setting.concept(values["concept"])
-    return [FitPlan(NAME, {"concept": one}) for one in values["concept"].split(JOINT)]
-
-
 def _build(setting: Setting, values: Mapping[str, Any]) -> TextMap:
     moments = torch.stack([one.tensors[MOMENTS] for one in setting.fitted]).sum(dim=0)
     concepts = [Concept.from_dict(one.card.concept) for one in setting.fitted]
 
     def wanted(call: Call) -> list[bool]:
-        prompts = call.prompts or [""] * call.images
-        return [
-            not (values["filter"] == "on" and prompt and any(reason_to_leave(prompt, one) for one in concepts))
-            for prompt in prompts
-        ]
+        return [not left_alone(values, call, row, concepts) for row in range(call.images)]
 
     return TextMap(name=NAME, matrix=projection(moments, values["weight"]), wanted=wanted, strength=values["strength"])
 
@@ -119,18 +110,12 @@ METHOD = Method(
     source="Debiasing Vision-Language Models via Biased Prompts, Chuang et al., 2023, arXiv:2302.00070",
     summary="takes the direction of a concept out of the embedded prompt; closed form, costs nothing",
     parameters=(
-        Parameter(name="concept", help="a concept's name, or a joint", default="gender", fits=True),
+        CONCEPT,
         Parameter(name="weight", help="lambda; 0 changes nothing", kind="number", default="500"),
-        Parameter(
-            name="filter",
-            help="leaves prompts alone that name the attribute or show no one to have it",
-            kind="choice",
-            default="on",
-            choices=("on", "off"),
-        ),
+        FILTER,
     ),
     build=_build,
-    plans=_plans,
+    plans=lambda setting, values: plans_of(NAME, METHOD.parameters, setting, values),
     fit=fit_projection,
-    recall=lambda saved: {"concept": JOINT.join(str(one.card.concept["name"]) for one in saved)},
+    recall=lambda saved: recall_concepts(NAME, saved),
 )

@@ -17,19 +17,30 @@ from typing import Any
 
 import numpy as np
 
-from evenhand.concepts.concept import JOINT, Concept
-from evenhand.concepts.library import load_concept
-from evenhand.concepts.prompt_filter import reason_to_leave
-from evenhand.errors import DeclinedError, InputError
+from evenhand.concepts.concept import Concept
+from evenhand.errors import DeclinedError
 from evenhand.host.sites import Attachable, Call
-from evenhand.interventions.assignment import Assigned, Assignment
+from evenhand.interventions.assignment import Assigned
 from evenhand.interventions.noise_draw import NoiseDraw
 from evenhand.interventions.noise_laws import Law, between, mixture, reaching, reflected, shifted, tilted
-from evenhand.methods.fitting import FitPlan, Fitted
+from evenhand.methods.fitting import FitPlan
 from evenhand.methods.method import ALLOCATION, Method, Parameter, Setting
 from evenhand.methods.noise_fit import AXIS, NAME, fit_noise_direction, handle_of
 from evenhand.methods.probit import Handle
+from evenhand.methods.shown_classes import (
+    CLASS,
+    CONCEPT,
+    FILTER,
+    PHRASES,
+    assigned_classes,
+    classes_of,
+    left_alone,
+    parts_of,
+    plans_of,
+    recall_concepts,
+)
 from evenhand.methods.vector_fit import concept_of
+from evenhand.methods.vector_trials import row_and_prompt, row_for
 
 SUCCESS = 0.97
 """How often an assigned class is to be shown, in mode label."""
@@ -60,8 +71,7 @@ class Coordinate:
         if self.draw == "shift":
             return shifted(self._shift(row, wanted))
         if self.draw == "mixture":
-            laws = [self.to_class(row, name) for name in self.order]
-            return mixture(laws, wanted)
+            return mixture([self._shift_to(row, place) for place in range(len(self.order))], wanted)
         return tilted(lambda places: self.handle.chances(row, places), wanted)
 
     def to_class(self, row: str, name: str) -> Law:
@@ -107,18 +117,8 @@ class Coordinate:
 
 
 def _plans(setting: Setting, values: Mapping[str, Any]) -> list[FitPlan]:
-    """One for each factor of a joint, and for each protected concept."""
-    decisive = {one.name: values[one.name] for one in METHOD.parameters if one.fits}
-    if values["present"] or values["absent"]:
-        concept_of(values, load_concept)
-        return [FitPlan(NAME, {**decisive, "concept": None})]
-    names = [*_factors(setting, values["concept"]), *_protected(values)]
-    return [FitPlan(NAME, {**decisive, "concept": name}) for name in dict.fromkeys(names)]
-
-
-def _factors(setting: Setting, name: str) -> tuple[str, ...]:
-    setting.concept(name)  # an unknown one is refused here
-    return tuple(name.split(JOINT)) if JOINT in name else (name,)
+    """Those of the concept, and of each protected one."""
+    return plans_of(NAME, METHOD.parameters, setting, values, _protected(values))
 
 
 def _protected(values: Mapping[str, Any]) -> list[str]:
@@ -127,71 +127,62 @@ def _protected(values: Mapping[str, Any]) -> list[str]:
 
 def _build(setting: Setting, values: Mapping[str, Any]) -> Attachable:
     concept = concept_of(values, setting.concept)
-    coordinates = _coordinates(setting, values)
     axes = {one.card.concept["name"]: one.tensors[AXIS] for one in setting.fitted}
-    laws = _laws(setting, concept, values, coordinates)
-    draw = NoiseDraw(
+    solved = _Solved(setting, concept, values)
+    _within_budget(solved, concept, values)
+    return NoiseDraw(
         name=NAME,
         axes=axes,
-        laws=laws,
+        laws=_laws(setting, concept, values, solved),
         renorm=values["renorm"],
         additive=values["draw"] == "additive",
         strength=values["strength"],
     )
-    _within_budget(concept, setting, values, coordinates)
-    return draw
 
 
-def _coordinates(setting: Setting, values: Mapping[str, Any]) -> dict[str, Coordinate]:
-    found = {}
-    for one in setting.fitted:
-        handle, order = handle_of(one)
-        concept = Concept.from_dict(one.card.concept)
-        found[concept.name] = Coordinate(
-            concept=concept, handle=handle, order=order, draw=values["draw"], weight=values["weight"]
-        )
-    return found
+class _Solved:
+    """The laws that were solved for: each once for a concept, row and class."""
+
+    def __init__(self, setting: Setting, concept: Concept, values: Mapping[str, Any]) -> None:
+        self._targets = _marginals(setting, concept)
+        self._known: dict[tuple[str, str, str | None], Law] = {}
+        self.coordinates: dict[str, Coordinate] = {}
+        for one in setting.fitted:
+            handle, order = handle_of(one)
+            own = Concept.from_dict(one.card.concept)
+            self.coordinates[own.name] = Coordinate(
+                concept=own, handle=handle, order=order, draw=values["draw"], weight=values["weight"]
+            )
+
+    def law(self, name: str, row: str, shown: str | None) -> Law:
+        """For an image of a row: of the concept's shares, or of the class that it is to show."""
+        key = (name, row, shown)
+        if key not in self._known:
+            one = self.coordinates[name]
+            self._known[key] = one.to_share(row, self._targets[name]) if shown is None else one.to_class(row, shown)
+        return self._known[key]
 
 
 def _laws(
-    setting: Setting, concept: Concept, values: Mapping[str, Any], coordinates: Mapping[str, Coordinate]
+    setting: Setting, concept: Concept, values: Mapping[str, Any], solved: _Solved
 ) -> Callable[[Call], list[Mapping[str, Law]]]:
     """For each image of a call, the law of each factor's coordinate."""
-    known: dict[tuple[str, str, str | None], Law] = {}
-    marginals = _marginals(setting, concept)
-    assigned = _assignment(setting, concept, values) if _labels(values) else None
-
-    def law(name: str, row: str, shown: str | None) -> Law:
-        if (name, row, shown) not in known:
-            one = coordinates[name]
-            known[name, row, shown] = one.to_share(row, marginals[name]) if shown is None else one.to_class(row, shown)
-        return known[name, row, shown]
+    show = classes_of(NAME, setting, concept, values) if _labels(values) else None
+    rows = solved.coordinates[concept.factors[0]].handle.cuts
 
     def laws(call: Call) -> list[Mapping[str, Law]]:
-        shown = [None] * call.images if assigned is None else assigned(call)
+        shown = [None] * call.images if show is None else show(call)
         found: list[Mapping[str, Law]] = []
-        for place in range(call.images):
-            prompt = call.prompts[place] if call.prompts else None
-            if values["filter"] == "on" and prompt is not None and reason_to_leave(prompt, concept):
+        for place, one in enumerate(shown):
+            if left_alone(values, call, place, [concept]):
                 found.append({})
                 continue
-            row = call.requests[place].row if call.requests else _row_in(prompt, coordinates[concept.factors[0]].handle)
-            one = shown[place]
-            parts = [None] * len(concept.factors) if one is None else _parts(concept, one)
-            found.append({name: law(name, row, part) for name, part in zip(concept.factors, parts, strict=True)})
+            row = row_for(rows, *row_and_prompt(call, place))
+            parts = [None] * len(concept.factors) if one is None else parts_of(concept, one)
+            found.append({name: solved.law(name, row, part) for name, part in zip(concept.factors, parts, strict=True)})
         return found
 
     return laws
-
-
-def _parts(concept: Concept, shown: str) -> list[str]:
-    return shown.split(JOINT) if len(concept.factors) > 1 else [shown]
-
-
-def _row_in(prompt: str | None, handle: Handle) -> str:
-    """The calibrated row that a prompt speaks of; "" for none."""
-    text = f" {(prompt or '').casefold()} "
-    return next((row for row in handle.cuts if row and f" {row.casefold()} " in text), "")
 
 
 def _labels(values: Mapping[str, Any]) -> bool:
@@ -204,37 +195,20 @@ def _marginals(setting: Setting, concept: Concept) -> dict[str, dict[str, float]
     target = setting.target(concept)
     found: dict[str, dict[str, float]] = {name: {} for name in concept.factors}
     for shown, share in target.items():
-        for name, part in zip(concept.factors, _parts(concept, shown), strict=True):
+        for name, part in zip(concept.factors, parts_of(concept, shown), strict=True):
             found[name][part] = found[name].get(part, 0.0) + share
     return found
 
 
-def _assignment(setting: Setting, concept: Concept, values: Mapping[str, Any]) -> Callable[[Call], list[str]]:
-    if values["class"] is not None:
-        if values["class"] not in concept.class_names:
-            raise InputError(f"{NAME}: class={values['class']}, expected one of {', '.join(concept.class_names)}")
-        return lambda call: [values["class"]] * call.images
-    draw = Assignment(target=setting.target(concept), mode=values["allocation"], seed=setting.seed)
-    return draw.classes
-
-
-def _within_budget(
-    concept: Concept, setting: Setting, values: Mapping[str, Any], coordinates: Mapping[str, Coordinate]
-) -> None:
+def _within_budget(solved: _Solved, concept: Concept, values: Mapping[str, Any]) -> None:
     """Raises DeclinedError where a calibrated prompt would cost more nats than allowed."""
     if values["draw"] == "additive":
         return  # the baseline spends what it spends
-    marginals = _marginals(setting, concept)
     for name in concept.factors:
-        one = coordinates[name]
+        one = solved.coordinates[name]
+        classes = [None] if not _labels(values) else [values["class"]] if values["class"] in one.order else one.order
         for row in one.handle.cuts:
-            classes = [values["class"]] if values["class"] and len(concept.factors) == 1 else one.order
-            laws = (
-                [one.to_class(row, shown) for shown in classes]
-                if _labels(values)
-                else [one.to_share(row, marginals[name])]
-            )
-            nats = max(law.kl for law in laws)
+            nats = max(solved.law(name, row, shown).kl for shown in classes)
             if nats > values["kl_budget"]:
                 raise DeclinedError(
                     f"{NAME} declines: {row or 'a prompt'} would need {nats:.0f} nats for {name} and kl_budget is "
@@ -243,22 +217,8 @@ def _within_budget(
 
 
 def _assigns(setting: Setting, values: Mapping[str, Any]) -> dict[str, Assigned]:
-    """In mode label; of a joint each factor too."""
-    concept = concept_of(values, setting.concept)
-    if not _labels(values) or values["class"] is not None:
-        return {}
-    draw = Assignment(target=setting.target(concept), mode=values["allocation"], seed=setting.seed)
-    mode = draw.mode
-    found = {concept.name: Assigned(mode, draw.one)}
-    if len(concept.factors) > 1:
-        for place, factor in enumerate(concept.factors):
-            found[factor] = Assigned(mode, lambda row, index, place=place: draw.one(row, index).split(JOINT)[place])
-    return found
-
-
-def _recall(saved: Sequence[Fitted]) -> dict[str, str]:
-    """The concepts that were fitted, as a joint where there are several."""
-    return {"concept": JOINT.join(str(one.card.concept["name"]) for one in saved)}
+    """In mode label."""
+    return assigned_classes(setting, concept_of(values, setting.concept), values) if _labels(values) else {}
 
 
 METHOD = Method(
@@ -267,9 +227,8 @@ METHOD = Method(
     source="Latent Directions, CVPR workshop ReGenAI 2024, arXiv:2406.06352",
     summary="draws the initial noise so that the images have the wanted shares; costs nothing when images are made",
     parameters=(
-        Parameter(name="concept", help="a concept's name, or a joint", default="gender", fits=True),
-        Parameter(name="present", help="a concept from two texts: this one says that it is there,", fits=True),
-        Parameter(name="absent", help="and this one that it is not", fits=True),
+        CONCEPT,
+        *PHRASES,
         Parameter(
             name="mode",
             help="shares, or a class for every image",
@@ -277,7 +236,7 @@ METHOD = Method(
             default="share",
             choices=("share", "label"),
         ),
-        Parameter(name="class", help="the class that every image shows"),
+        CLASS,
         ALLOCATION,
         Parameter(name="draw", help="form of the law", kind="choice", default="tilted", choices=DRAWS),
         Parameter(name="weight", help="of draw=additive, in standard deviations", kind="number", default="10"),
@@ -290,13 +249,7 @@ METHOD = Method(
         ),
         Parameter(name="protect", help="concepts whose coordinate stays, joined by +", fits=False),
         Parameter(name="kl_budget", help="nats an image may cost", kind="number", default="50"),
-        Parameter(
-            name="filter",
-            help="leaves prompts alone that name the attribute",
-            kind="choice",
-            default="on",
-            choices=("on", "off"),
-        ),
+        FILTER,
         Parameter(
             name="estimator",
             help="how the direction is found",
@@ -318,5 +271,5 @@ METHOD = Method(
     plans=_plans,
     fit=fit_noise_direction,
     assigns=_assigns,
-    recall=_recall,
+    recall=lambda saved: recall_concepts(NAME, saved),
 )

@@ -43,16 +43,18 @@ class NoiseAxis:
 
 
 class Trajectory:
-    """Keeps the latents after some steps."""
+    """Keeps the latents after some steps, and the timesteps of these."""
 
     def __init__(self, steps: Sequence[int]) -> None:
         self._steps = frozenset(steps)
         self.latents: dict[int, list[torch.Tensor]] = {step: [] for step in steps}
+        self.timesteps: dict[int, float] = {}
 
     def update(self, step: Step, latents: torch.Tensor) -> torch.Tensor:
         """The latents as they are."""
         if step.index in self._steps:
             self.latents[step.index].append(latents.detach().float().cpu())
+            self.timesteps[step.index] = step.timestep
         return latents
 
     def evidence(self) -> tuple[()]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,6 @@ import torch
 
 from evenhand.concepts.allocation import image_seed
 from evenhand.concepts.concept import Concept
-from evenhand.concepts.prompts import PromptRow
 from evenhand.errors import DeclinedError, InputError
 from evenhand.interventions.noise_draw import NoiseDraw
 from evenhand.interventions.noise_laws import Law, shifted, tilted
@@ -29,6 +28,7 @@ from evenhand.methods.noise_estimators import (
 from evenhand.methods.probit import Handle, fit_handle
 from evenhand.methods.trajectories import Onlooker, Runs
 from evenhand.methods.vector_fit import Texts, concept_of
+from evenhand.methods.vector_trials import Trials
 from evenhand.records import Request, Settings
 
 NAME = "noise-direction"
@@ -155,8 +155,7 @@ class _Work:
     def __init__(self, fitting: Fitting, concept: Concept, values: Mapping[str, Any]) -> None:
         self._fitting, self._concept, self._values = fitting, concept, values
         self._texts = Texts.of(concept)
-        text = self._texts.neutral
-        self._rows = fitting.rows(concept) or (PromptRow(name=text, templates=(text,)),)
+        self._trials = Trials.judged(fitting, concept, self._texts.neutral)
         self._keep = Keep(lowpass=int(values["lowpass"]), channels=_channels(values["channels"]))
 
     @property
@@ -171,17 +170,8 @@ class _Work:
         return Runs(seeds=seeds, steps=self._settings.steps, guidance=self._settings.guidance)
 
     def requests(self, images: int, look: int) -> list[Request]:
-        """For every row, in words that the set's own templates do not use; each look has seeds of its own."""
-        return [
-            Request(
-                row=row.name,
-                prompt=row.phrase or row.prompt(index),
-                index=index,
-                seed=image_seed(self._fitting.setting.seed, "calibrate", row.name, 100_000 * look + index),
-            )
-            for row in self._rows
-            for index in range(images)
-        ]
+        """Each look has seeds of its own."""
+        return self._trials.requests(images, first=100_000 * look)
 
     def neutral(self) -> tuple[Looks, torch.Tensor]:
         """Images of every row with their own noise, without coordinates yet, and those noises."""
@@ -191,7 +181,7 @@ class _Work:
         requests = self.requests(max(_LOOK, images), 0)
         samples = self._fitting.make([Onlooker("initial noise", recorder)], requests)
         noises = torch.cat(recorder.noises)[: len(requests)]
-        labels = self._read(samples)
+        labels = self._trials.read(samples)
         kept = [row for row, label in enumerate(labels) if label is not None]
         names = self._concept.class_names
         looks = Looks(
@@ -244,7 +234,7 @@ class _Work:
     def look(self, axis: NoiseAxis, law: Any, images: int, look: int) -> Looks:
         """Images of every row under a law for each."""
         requests = self.requests(images, look)
-        laws = {row.name: law(row.name) for row in self._rows}
+        laws = {row.name: law(row.name) for row in self._trials.rows}
         draw = NoiseDraw(
             name=NAME,
             axes={AXIS: axis.axis},
@@ -253,7 +243,7 @@ class _Work:
         samples = self._fitting.make([draw], requests)
         found = [
             (one.request.row, float(one.evidence[NAME]["coordinates"][AXIS][1]), axis.order.index(str(label)))
-            for one, label in zip(samples, self._read(samples), strict=True)
+            for one, label in zip(samples, self._trials.read(samples), strict=True)
             if label is not None
         ]
         rows, coordinates, labels = zip(*found, strict=True) if found else ((), (), ())
@@ -268,9 +258,6 @@ class _Work:
             return tilted(lambda places: handle.chances(row, places), wanted)
 
         return law
-
-    def _read(self, samples: Sequence[Any]) -> list[str | None]:
-        return [labels[0] for labels in self._fitting.read(samples, [self._concept])]
 
     def card(self, axis: NoiseAxis, handle: Handle, effect: Mapping[str, Any]) -> Card:
         fitting, values = self._fitting, self._values
@@ -289,7 +276,7 @@ class _Work:
             prompts={
                 "neutral": self._texts.neutral,
                 "classes": dict(self._texts.classes),
-                "trials": [row.name for row in self._rows],
+                "trials": [row.name for row in self._trials.rows],
             },
             seeds={"fit": fitting.setting.seed, "calibrate": fitting.setting.seed},
             judges={"fit": fitting.judge_hash},

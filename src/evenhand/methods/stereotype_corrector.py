@@ -21,11 +21,10 @@ import torch
 from evenhand.concepts.allocation import image_seed
 from evenhand.concepts.concept import JOINT, Concept
 from evenhand.concepts.library import concept_names, load_concept
-from evenhand.concepts.prompt_filter import reason_to_leave
 from evenhand.concepts.prompts import PromptRow
 from evenhand.errors import DeclinedError, InputError
 from evenhand.host.sites import Attachable, Call
-from evenhand.interventions.assignment import Assigned, Assignment
+from evenhand.interventions.assignment import Assigned
 from evenhand.interventions.latent_correction import LatentCorrection
 from evenhand.interventions.storage import Card, Frame
 from evenhand.methods.fitting import FitPlan, Fitted, Fitting
@@ -39,10 +38,10 @@ from evenhand.methods.preference_score import (
     tensors_of,
     train_score,
 )
+from evenhand.methods.shown_classes import CLASS, FILTER, assigned_classes, classes_of, left_alone
 from evenhand.methods.trajectories import Onlooker, Runs, run
 from evenhand.methods.vector_fit import Texts
-from evenhand.methods.vector_trials import Trials, calibrate, strength_for
-from evenhand.records import Sample
+from evenhand.methods.vector_trials import Trials, calibrate, strength_in
 
 NAME = "stereotype-corrector"
 _SEEDS = 48
@@ -71,14 +70,7 @@ def fit_corrector(fitting: Fitting, values: Mapping[str, Any]) -> Fitted:
         raise InputError(f"{NAME} learns from images, and the fit judge does not know {concept.name}")
     before = fitting.host.evaluations
     texts = Texts.of(concept)
-    rows = fitting.rows(concept) or (PromptRow(name=texts.neutral, templates=(texts.neutral,)),)
-    trials = Trials(
-        fitting=fitting,
-        concept=concept,
-        rows=rows,
-        read=lambda samples: [labels[0] for labels in fitting.read(samples, [concept])],
-        seed=fitting.setting.seed,
-    )
+    trials = Trials.judged(fitting, concept, texts.neutral)
     learnt, held_out, seen = _data(trials, texts, int(values["images"]))
     score = train_score(concept.class_names, learnt, seed=fitting.setting.seed)
     strengths = calibrate(trials, _show(score), concept.class_names, int(values["calibrate"]))
@@ -86,11 +78,11 @@ def fit_corrector(fitting: Fitting, values: Mapping[str, Any]) -> Fitted:
     effect = {
         "reads": reads,
         "natural": {name: round(seen.count(name) / max(1, len(seen)), 4) for name in concept.class_names},
-        **_gain(trials, score, strengths, fitting),
-        **_reference(fitting, concept, values["group"]),
+        **_gain(trials, score, strengths),
+        **_reference(trials, values["group"]),
         "evaluations": fitting.host.evaluations - before,
     }
-    return Fitted(tensors_of(score), _card(fitting, values, texts, concept, rows, strengths, effect))
+    return Fitted(tensors_of(score), _card(trials, values, texts, strengths, effect))
 
 
 def _data(trials: Trials, texts: Texts, images: int) -> tuple[Trajectories, Trajectories, list[str]]:
@@ -108,13 +100,13 @@ def _data(trials: Trials, texts: Texts, images: int) -> tuple[Trajectories, Traj
         labels += [place] * _SEEDS
         pairs += list(range(_SEEDS))
     requests = dataclasses.replace(trials, role="fit").requests(images)
-    kept, times = Trajectory(steps), _Times()
-    samples = fitting.make([Onlooker("latent", kept), Onlooker("latent", times)], requests)
+    kept = Trajectory(steps)
+    samples = fitting.make([Onlooker("latent", kept)], requests)
     read = trials.read(samples)
     neutral = torch.stack([torch.cat(kept.latents[step])[: len(requests)] for step in steps], dim=1)
     known = [row for row, label in enumerate(read) if label is not None]
     own = torch.tensor([names.index(str(read[row])) for row in known], dtype=torch.long)
-    moments = torch.tensor(times.timesteps)
+    moments = torch.tensor([kept.timesteps[step] for step in steps])
     learn, look = ([k for k in range(len(known)) if (k % 4 == 3) == held] for held in (False, True))
     learnt = Trajectories(
         latents=torch.cat([*latents, neutral[[known[k] for k in learn]]]),
@@ -131,23 +123,6 @@ def _data(trials: Trials, texts: Texts, images: int) -> tuple[Trajectories, Traj
     return learnt, held_out, [str(read[row]) for row in known]
 
 
-class _Times:
-    """Keeps the timestep of every step."""
-
-    def __init__(self) -> None:
-        self.timesteps: list[float] = []
-
-    def update(self, step: Any, latents: torch.Tensor) -> torch.Tensor:
-        """The latents as they are."""
-        if step.index == len(self.timesteps):
-            self.timesteps.append(step.timestep)
-        return latents
-
-    def evidence(self) -> tuple[()]:
-        """Nothing to tell."""
-        return ()
-
-
 def _show(score: PreferenceScore) -> Callable[[str, float], Sequence[Attachable]]:
     def show(name: str, strength: float) -> Sequence[Attachable]:
         return [LatentCorrection(name=NAME, score=score, wanted=lambda call: [(name, strength)] * call.images)]
@@ -155,9 +130,7 @@ def _show(score: PreferenceScore) -> Callable[[str, float], Sequence[Attachable]
     return show
 
 
-def _gain(
-    trials: Trials, score: PreferenceScore, strengths: Mapping[str, Mapping[str, float]], fitting: Fitting
-) -> dict[str, Any]:
+def _gain(trials: Trials, score: PreferenceScore, strengths: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
     """Success of every class at its strength, on seeds of its own, and without.
 
     Raises:
@@ -168,7 +141,7 @@ def _gain(
     plain = trials.labels([], requests)
 
     def wanted(name: str) -> Callable[[Call], list[tuple[str, float]]]:
-        return lambda call: [(name, _strength(strengths, name, call, row)) for row in range(call.images)]
+        return lambda call: [(name, strength_in(strengths, name, call, row)) for row in range(call.images)]
 
     shown = {
         name: trials.labels([LatentCorrection(name=NAME, score=score, wanted=wanted(name))], requests) for name in names
@@ -177,8 +150,9 @@ def _gain(
     after = sum(shown[name].count(name) for name in names) / len(plain) / len(names)
     if after < before + _LEAST_GAIN:
         raise DeclinedError(
-            f"{NAME} declines on {fitting.host.name}: moving the latents shows the classes of {trials.concept.name} in "
-            f"{100 * after:.0f} % of the images, without it in {100 * before:.0f} %; use concept-vector or prompt-mix"
+            f"{NAME} declines on {trials.fitting.host.name}: moving the latents shows the classes of "
+            f"{trials.concept.name} in {100 * after:.0f} % of the images, without it in {100 * before:.0f} %; use "
+            "concept-vector or prompt-mix"
         )
     return {
         "images": len(plain),
@@ -187,52 +161,44 @@ def _gain(
     }
 
 
-def _reference(fitting: Fitting, concept: Concept, group: str | None) -> dict[str, Any]:
+def _reference(trials: Trials, group: str | None) -> dict[str, Any]:
     """How often the first class is shown with each group that a prompt names; the least of them is the target."""
     if group is None:
         return {}
-    named = load_concept(group)
     shares = {}
-    for one in named.classes:
+    for one in load_concept(group).classes:
         row = PromptRow(name=one.phrases[0], templates=(one.phrases[0],))
-        trials = Trials(
-            fitting=fitting, concept=concept, rows=(row,), read=lambda samples: [], seed=fitting.setting.seed
-        )
-        samples: list[Sample] = fitting.make([], trials.requests(64))
-        read = [labels[0] for labels in fitting.read(samples, [concept]) if labels[0] is not None]
-        shares[one.name] = round(read.count(concept.class_names[0]) / max(1, len(read)), 4)
+        read = [label for label in trials.labels([], trials.requests(64, [row])) if label is not None]
+        shares[one.name] = round(read.count(trials.concept.class_names[0]) / max(1, len(read)), 4)
     return {"with_groups": shares}
 
 
 def _card(
-    fitting: Fitting,
+    trials: Trials,
     values: Mapping[str, Any],
     texts: Texts,
-    concept: Concept,
-    rows: Sequence[PromptRow],
     strengths: Mapping[str, Mapping[str, float]],
     effect: Mapping[str, Any],
 ) -> Card:
+    fitting, seed = trials.fitting, trials.seed
     return Card(
         method=NAME,
         site="latent",
         frame=Frame.of(fitting.host, image_size=fitting.host.image_size(fitting.settings)),
         estimator={"images": values["images"], "calibrate": values["calibrate"], "group": values["group"]},
-        prompts={"neutral": texts.neutral, "classes": dict(texts.classes), "trials": [row.name for row in rows]},
-        seeds={"fit": fitting.setting.seed, "calibrate": fitting.setting.seed, "stop": fitting.setting.seed},
+        prompts={
+            "neutral": texts.neutral,
+            "classes": dict(texts.classes),
+            "trials": [row.name for row in trials.rows],
+        },
+        seeds={"fit": seed, "calibrate": seed, "stop": seed},
         judges={"fit": fitting.judge_hash},
         guidance=fitting.settings.guidance,
         steps=fitting.settings.steps,
-        concept=concept.to_dict(),
+        concept=trials.concept.to_dict(),
         calibration=strengths,
         effect=effect,
     )
-
-
-def _strength(calibration: Mapping[str, Mapping[str, float]], shown: str, call: Call, row: int) -> float:
-    name = None if call.requests is None else call.requests[row].row
-    prompt = None if call.prompts is None else call.prompts[row]
-    return strength_for(calibration, shown, name, prompt)
 
 
 def _plans(setting: Setting, values: Mapping[str, Any]) -> list[FitPlan]:
@@ -248,18 +214,14 @@ def _build(setting: Setting, values: Mapping[str, Any]) -> LatentCorrection:
     (fitted,) = setting.fitted
     concept = Concept.from_dict(fitted.card.concept)
     score = score_of(fitted.tensors, concept.class_names)
-    if values["class"] is not None and values["class"] not in concept.class_names:
-        raise InputError(f"{NAME}: class={values['class']}, expected one of {', '.join(concept.class_names)}")
-    draw = Assignment(target=_target(setting, concept, values), mode=values["allocation"], seed=setting.seed)
+    show = classes_of(NAME, setting, concept, values, _target(setting, concept, values))
     calibration = fitted.card.calibration
 
     def wanted(call: Call) -> list[tuple[str, float] | None]:
-        shown = draw.classes(call) if values["class"] is None else [values["class"]] * call.images
-        found: list[tuple[str, float] | None] = []
-        for row, name in enumerate(shown):
-            left = values["filter"] == "on" and call.prompts and reason_to_leave(call.prompts[row], concept)
-            found.append(None if left else (name, _strength(calibration, name, call, row)))
-        return found
+        return [
+            None if left_alone(values, call, row, [concept]) else (name, strength_in(calibration, name, call, row))
+            for row, name in enumerate(show(call))
+        ]
 
     return LatentCorrection(name=NAME, score=score, wanted=wanted, strength=values["strength"])
 
@@ -274,11 +236,10 @@ def _target(setting: Setting, concept: Concept, values: Mapping[str, Any]) -> Ma
 
 
 def _assigns(setting: Setting, values: Mapping[str, Any]) -> dict[str, Assigned]:
-    if values["class"] is not None or values["attribute"] is not None:
+    """Of shares; in depiction what is assigned is not what the prompt names."""
+    if values["attribute"] is not None:
         return {}
-    concept = setting.concept(values["concept"])
-    draw = Assignment(target=setting.target(concept), mode=values["allocation"], seed=setting.seed)
-    return {concept.name: Assigned(draw.mode, draw.one)}
+    return assigned_classes(setting, setting.concept(values["concept"]), values)
 
 
 def _recall(saved: Sequence[Fitted]) -> dict[str, str]:
@@ -301,15 +262,9 @@ METHOD = Method(
             fits=True,
         ),
         Parameter(name="attribute", help="what is to be shown alike with every group of the concept", fits=True),
-        Parameter(name="class", help="the class that every image shows; else drawn from the target"),
+        CLASS,
         ALLOCATION,
-        Parameter(
-            name="filter",
-            help="leaves prompts alone that name the attribute or show no one to have it",
-            kind="choice",
-            default="on",
-            choices=("on", "off"),
-        ),
+        FILTER,
         Parameter(name="images", help="per prompt, to learn from", kind="number", default="16", fits=True),
         Parameter(
             name="calibrate",

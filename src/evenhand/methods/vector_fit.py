@@ -11,13 +11,13 @@ import torch
 
 from evenhand.concepts.allocation import image_seed
 from evenhand.concepts.concept import Concept
-from evenhand.concepts.library import concept_from_phrases, concept_names, load_concept
-from evenhand.concepts.prompts import PromptRow
+from evenhand.concepts.library import concept_names, load_concept
 from evenhand.errors import DeclinedError, InputError
 from evenhand.interventions.storage import Card, Frame
 from evenhand.methods.decision_map import decision_map
 from evenhand.methods.fitting import Fitted, Fitting
 from evenhand.methods.latent_reader import LatentReader
+from evenhand.methods.shown_classes import from_phrases
 from evenhand.methods.trajectories import Runs
 from evenhand.methods.vector_direction import NAME, SAFE, Direction, Part, closed_form, tensors_of
 from evenhand.methods.vector_estimators import Rounds, reconstruction, score_matching
@@ -60,11 +60,8 @@ def concept_of(values: Mapping[str, Any], load: Callable[[str], Concept]) -> Con
     Raises:
         InputError: one phrase without the other.
     """
-    if bool(values["present"]) != bool(values["absent"]):
-        raise InputError("present= and absent= make a concept together: give both texts")
-    if values["present"]:
-        concept = concept_from_phrases(values["present"], values["absent"])
-        return dataclasses.replace(concept, prompts="occupations")
+    if values["present"] or values["absent"]:
+        return dataclasses.replace(from_phrases(values), prompts="occupations")
     return load(values["concept"])
 
 
@@ -168,14 +165,8 @@ def _card(
 
 
 def _trials(fitting: Fitting, concept: Concept, texts: Texts, reader: LatentReader) -> Trials:
-    rows = fitting.rows(concept) or (PromptRow(name=texts.neutral, templates=(texts.neutral,)),)
-
-    def read(samples: Sequence[Sample]) -> list[str | None]:
-        if fitting.knows(concept):
-            return [labels[0] for labels in fitting.read(samples, [concept])]
-        return reader.read(samples)
-
-    return Trials(fitting=fitting, concept=concept, rows=rows, read=read, seed=fitting.setting.seed)
+    trials = Trials.judged(fitting, concept, texts.neutral)
+    return trials if fitting.knows(concept) else dataclasses.replace(trials, read=reader.read)
 
 
 def _choose(

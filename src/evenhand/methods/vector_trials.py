@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from evenhand.concepts.allocation import image_seed
 from evenhand.concepts.concept import Concept
 from evenhand.concepts.prompts import PromptRow
-from evenhand.host.sites import Attachable
+from evenhand.host.sites import Attachable, Call
 from evenhand.methods.fitting import Fitting
 from evenhand.records import Request, Sample
 
@@ -47,8 +47,19 @@ class Trials:
         """`count` rows, evenly over all of them."""
         return self.rows[:: max(1, len(self.rows) // count)][:count]
 
-    def requests(self, images: int, rows: Sequence[PromptRow] | None = None) -> list[Request]:
-        """`images` requests for each row."""
+    @classmethod
+    def judged(cls, fitting: Fitting, concept: Concept, neutral: str) -> Trials:
+        """Of the concept's own rows, read by the fit judge; of the neutral prompt where it has none."""
+        return cls(
+            fitting=fitting,
+            concept=concept,
+            rows=fitting.rows(concept) or (PromptRow(name=neutral, templates=(neutral,)),),
+            read=lambda samples: [labels[0] for labels in fitting.read(samples, [concept])],
+            seed=fitting.setting.seed,
+        )
+
+    def requests(self, images: int, rows: Sequence[PromptRow] | None = None, *, first: int = 0) -> list[Request]:
+        """`images` requests for each row, numbered from `first` on: other numbers, other seeds."""
         return [
             Request(
                 row=row.name,
@@ -57,7 +68,7 @@ class Trials:
                 seed=image_seed(self.seed, self.role, row.name, index),
             )
             for row in (self.rows if rows is None else rows)
-            for index in range(images)
+            for index in range(first, first + images)
         ]
 
     def labels(self, interventions: Sequence[Attachable], requests: Sequence[Request]) -> Labels:
@@ -123,11 +134,23 @@ def strength_for(
 ) -> float:
     """The calibrated strength of a class for an image: that of its row, else of a row that its prompt speaks of."""
     by_row = calibration.get(name, {})
-    if row is not None and row in by_row:
-        return by_row[row]
-    if prompt is not None:
-        text = f" {prompt.casefold()} "
-        for known, strength in by_row.items():
-            if known and f" {known} " in text:
-                return strength
-    return by_row.get(_EVERY_ROW, 1.0)
+    return by_row.get(row_for(by_row, row, prompt), 1.0)
+
+
+def strength_in(calibration: Mapping[str, Mapping[str, float]], name: str, call: Call, place: int) -> float:
+    """The same for an image of a call."""
+    return strength_for(calibration, name, *row_and_prompt(call, place))
+
+
+def row_and_prompt(call: Call, place: int) -> tuple[str | None, str | None]:
+    """The prompt row and the prompt of an image, as far as they are known."""
+    row = None if call.requests is None else call.requests[place].row
+    return row, None if call.prompts is None else call.prompts[place]
+
+
+def row_for(known: Collection[str], row: str | None, prompt: str | None) -> str:
+    """The calibrated row of an image: its own, else one that its prompt speaks of, else "" for no row."""
+    if row is not None and row in known:
+        return row
+    text = f" {(prompt or '').casefold()} "
+    return next((one for one in known if one and f" {one.casefold()} " in text), _EVERY_ROW)
