@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from evenhand.metrics.likeness import vendi
 from evenhand.records import Estimate
 from evenhand.verbs.quality import Row, quality_estimates
 
@@ -73,6 +74,21 @@ def test_a_collapse_to_one_picture_loses_variety() -> None:
     vendi = values(PLAIN, same)["vendi"]
     assert vendi.value is not None
     assert vendi.value < 1
+
+
+def test_variety_is_that_of_the_pictures_of_a_class() -> None:
+    # a shows one direction of pictures and b another; an arm that leaves only a loses none of the variety of a
+    def pictures(labels: Sequence[str]) -> Row:
+        made = row(0.0, labels, [0.3] * len(labels))
+        turned = np.stack([-made.features[:, 1], made.features[:, 0]], axis=1)
+        chosen = np.array(labels)[:, None] == "a"
+        return Row(**{**vars(made), "features": np.where(chosen, made.features, turned)})
+
+    plain, arm = ({name: pictures(labels) for name in PLAIN} for labels in (MIXED, ["a"] * 40))
+    value = values(plain, arm)["vendi"].value
+    assert value == pytest.approx(1.0, abs=0.1)
+    whole = vendi(arm["nurse"].features) / vendi(plain["nurse"].features)
+    assert whole < 0.75  # over all pictures together it would pass for a loss
 
 
 def test_with_too_few_pictures_every_figure_is_undefined() -> None:

@@ -46,7 +46,8 @@ def quality_estimates(
       within what is perceived, over the same between different rows: 0 where nothing changed but the seed, 1 where the
       pictures are as different as those of another row.
     - `cmmd`: with the published constants.
-    - `vendi`: the effective number of different pictures over that of the plain ones.
+    - `vendi`: the effective number of different pictures over that of the plain ones, within what is perceived: what an
+      arm takes away on purpose is no loss of variety.
     - `drift`: distance between the pictures of one seed over that between two seeds of the plain model, mean of
       features and pixels.
 
@@ -64,7 +65,7 @@ def quality_estimates(
         "text_image_score": [_text_score(one, two) for one, two in rows],
         "mmd": [_within(one, two) / reference for one, two in rows] if reference > 0 else [],
         "cmmd": [cmmd(one.features, two.features) for one, two in rows],
-        "vendi": [vendi(two.features) / vendi(one.features) for one, two in rows],
+        "vendi": [_variety(one, two) for one, two in rows],
         "drift": [_drift(one, two) for one, two in rows],
     }
     images = sum(len(one.own) for one, _ in rows)
@@ -113,6 +114,18 @@ def _within(plain: Row, arm: Row) -> float:
         if min(len(first), len(second)) >= _FEWEST // 2:
             found.append(squared_mmd(first, second))
             weights.append(min(len(first), len(second)))
+    return float(np.average(found, weights=weights)) if found else np.nan
+
+
+def _variety(plain: Row, arm: Row) -> float:
+    """Over the same number of pictures on either side, since more of them show more."""
+    found, weights = [], []
+    for label in _labels_of(plain):
+        first, second = (one.features[[seen == label for seen in one.labels]] for one in (plain, arm))
+        count = min(len(first), len(second))
+        if count >= _FEWEST // 2:
+            found.append(vendi(second[:count]) / vendi(first[:count]))
+            weights.append(count)
     return float(np.average(found, weights=weights)) if found else np.nan
 
 
