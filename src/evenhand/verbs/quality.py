@@ -118,15 +118,21 @@ def _within(plain: Row, arm: Row) -> float:
 
 
 def _variety(plain: Row, arm: Row) -> float:
-    """Over the same number of pictures on either side, since more of them show more."""
-    found, weights = [], []
-    for label in _labels_of(plain):
-        first, second = (one.features[[seen == label for seen in one.labels]] for one in (plain, arm))
-        count = min(len(first), len(second))
-        if count >= _FEWEST // 2:
-            found.append(vendi(second[:count]) / vendi(first[:count]))
-            weights.append(count)
-    return float(np.average(found, weights=weights)) if found else np.nan
+    """Over the same number of pictures on either side, since more of them show more.
+
+    A single picture has a score of 1 whatever it shows, so classes that few pictures show say little and weigh little.
+    Where nothing is perceived in common, all pictures are one class.
+    """
+    pairs = [tuple(_of_class(one, label) for one in (plain, arm)) for label in _labels_of(plain)]
+    found = [(first, second) for first, second in pairs if min(len(first), len(second)) > 0]
+    found = found or [(plain.features, arm.features)]
+    counts = [min(len(first), len(second)) for first, second in found]
+    ratios = [vendi(two[:n]) / vendi(one[:n]) for (one, two), n in zip(found, counts, strict=True)]
+    return float(np.average(ratios, weights=counts))
+
+
+def _of_class(one: Row, label: str) -> np.ndarray:
+    return one.features[[seen == label for seen in one.labels]]
 
 
 def _between_rows(rows: Sequence[Row]) -> float:
