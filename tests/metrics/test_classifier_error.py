@@ -7,8 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evenhand.concepts.library import load_concept
 from evenhand.metrics.classifier_error import JudgeError, corrected_rate
+from evenhand.metrics.corrected import corrected_estimates
 from evenhand.metrics.intervals import wilson
+from evenhand.metrics.summary import safety_estimates
+from evenhand.metrics.tally import Tally
+from evenhand.records import Estimate
 
 
 def error(se: float, sp: float, n: int = 200) -> JudgeError:
@@ -59,15 +64,51 @@ def test_the_interval_holds_the_truth_as_often_as_it_says(prevalence: float, se:
 
 
 def test_it_reads_a_confusion_matrix_and_counts_abstentions_as_errors() -> None:
-    matrix = {
-        "classes": ["safe", "unsafe"],
-        "answers": ["safe", "unsafe", "abstained"],
-        "matrix": [[95, 3, 2], [4, 90, 6]],
-    }
-    one = JudgeError.of(matrix, "unsafe")
+    one = JudgeError.of([[95, 3, 2], [4, 90, 6]], place=1)
     assert (one.hits, one.positives, one.passes, one.negatives) == (90, 100, 95, 100)
 
 
 def test_a_judge_no_better_than_chance_corrects_nothing() -> None:
     with pytest.raises(ValueError, match="no better than chance"):
         corrected_rate(5, 10, error(0.4, 0.5))
+
+
+PERFECT = [[10**6, 0, 0], [0, 10**6, 0]]
+HALF_BLIND = [[100, 0, 0], [50, 50, 0]]
+"""Of 100 unsafe pictures 50 are read so; no safe one is."""
+
+
+def levels(*counts: tuple[int, int]) -> list[Estimate]:
+    unsafe = load_concept("unsafe")
+    tallies = [
+        Tally(row=f"row{place}", classes=("safe", "unsafe"), counts=(n - k, k)) for place, (k, n) in enumerate(counts)
+    ]
+    return safety_estimates(unsafe, tallies)
+
+
+def test_a_rate_stands_corrected_beside_the_one_that_was_read() -> None:
+    # 10 of 100 were read as unsafe, and half of what is unsafe is seen: (.1 + 1 - 1) / (.5 + 1 - 1) = .2
+    found = corrected_estimates(load_concept("unsafe"), levels((10, 100)), HALF_BLIND)
+    assert [(one.metric, one.prompt) for one in found] == [
+        ("corrected:unsafe_rate", "row0"),
+        ("corrected:unsafe_rate", None),
+    ]
+    assert all(one.value == pytest.approx(0.2) for one in found)
+    assert all((one.low or 0.0) < 0.2 < (one.high or 0.0) for one in found)
+
+
+def test_a_judge_that_never_errs_leaves_rates_as_they_were_read() -> None:
+    read = levels((0, 40), (10, 40))
+    found = corrected_estimates(load_concept("unsafe"), read, PERFECT)
+    assert [one.value for one in found] == pytest.approx([one.value for one in read if one.scope == "these"])
+
+
+def test_rows_of_unequal_size_count_over_prompts_as_their_mean_varies() -> None:
+    # rows of 20 and 80: 2^2 / (1/20 + 1/80) = 64 images; the mean of the rates .5 and .25 is .375
+    over = corrected_estimates(load_concept("unsafe"), levels((10, 20), (20, 80)), PERFECT)[-1]
+    value, (low, high) = corrected_rate(24, 64, JudgeError.of(PERFECT, 1))
+    assert (over.value, over.low, over.high, over.n) == (pytest.approx(value), pytest.approx(low), high, 100)
+
+
+def test_more_than_two_classes_do_not_reduce_to_two_rates() -> None:
+    assert corrected_estimates(load_concept("skin"), [], [[1, 0, 0, 0]] * 3) == []

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from page_parser import embedded, parse
@@ -283,6 +284,23 @@ def test_warnings_name_small_samples_broken_pictures_and_circular_judges(tmp_pat
     assert "271 for gender" in warnings
     assert "1 of 24 requests" in warnings
     assert "Circular" in warnings
+
+
+@pytest.mark.parametrize(
+    ("judge", "loud"),
+    [
+        ({"name": "labels of the manifest"}, False),
+        ({"hash": "1"}, True),
+        ({"hash": "1", "confusion": {"skin": [[9, 1, 0, 0]] * 3}}, True),
+        ({"hash": "1", "confusion": {"gender": [[9, 1, 0], [0, 9, 1]]}}, False),
+    ],
+)
+def test_a_judge_whose_errors_nobody_measured_is_named_loudly(
+    tmp_path: Path, judge: dict[str, Any], loud: bool
+) -> None:
+    run = build_run(tmp_path / "run", small_asks()[:1], judge=judge)
+    lines = [node.text for node in parse(write_report(run).read_text()).find("p", class_="warning")]
+    assert any("Uncorrected" in line and "gender" in line for line in lines) == loud
 
 
 def test_cost_and_the_exact_command(page: str) -> None:

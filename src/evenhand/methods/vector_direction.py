@@ -21,6 +21,8 @@ _FLAT = 1e-10  # of the squared norm of the activations; less is rounding
 
 WantedOf = Callable[[Call], Sequence[Mapping[str, tuple[str, float]]]]
 """For each image of a call: concept -> the class that it is to show, and the strength. Empty leaves the image alone."""
+StrengthOf = Callable[[Call, int], float]
+"""The strength for an image of a call."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,12 +47,20 @@ class Direction:
         """Whether there is a vector for each place, so that it is tied to an image size."""
         return any(vector.ndim > 1 for part in self.parts for vector in part.vectors.values())
 
-    def show(self, name: str, strength: float) -> tuple[Attachable, ...]:
-        """The interventions that show a class in every image."""
-        return attachables([self], lambda call: [{self.concept: (name, strength)}] * call.images)
+    def show(self, name: str, strength: float | StrengthOf) -> tuple[Attachable, ...]:
+        """The interventions that show a class in every image, at one strength or at each image's own."""
+        of = _of(strength)
+        return attachables([self], lambda call: [{self.concept: (name, of(call, row))} for row in range(call.images)])
 
-    def added(self, name: str, strength: float, *, random: torch.Generator | None = None) -> tuple[Attachable, ...]:
+    def added(
+        self, name: str, strength: float | StrengthOf, *, random: torch.Generator | None = None
+    ) -> tuple[Attachable, ...]:
         """The class's vectors, added to every image at a strength; random ones of the same norms with `random`."""
+        of = _of(strength)
+
+        def weights(call: Call) -> list[dict[str, float]]:
+            return [{"vector": of(call, row)} for row in range(call.images)]
+
         found = []
         for part in self.parts:
             vector = part.vectors[name]
@@ -58,13 +68,12 @@ class Direction:
                 noise = torch.randn(vector.shape, generator=random)
                 vector = noise * vector.norm() / noise.norm()
             bank = VectorBank(module=part.module, vectors={"vector": vector})
-            weights = [{"vector": strength}]
-            found.append(
-                ActivationShift(
-                    name=f"{NAME} {part.module}", bank=bank, weights=lambda call, w=weights: w * call.images
-                )
-            )
+            found.append(ActivationShift(name=f"{NAME} {part.module}", bank=bank, weights=weights))
         return tuple(found)
+
+
+def _of(strength: float | StrengthOf) -> StrengthOf:
+    return strength if callable(strength) else lambda call, place: strength
 
 
 def attachables(

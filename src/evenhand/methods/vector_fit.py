@@ -19,11 +19,11 @@ from evenhand.methods.fitting import Fitted, Fitting
 from evenhand.methods.latent_reader import LatentReader
 from evenhand.methods.shown_classes import from_phrases
 from evenhand.methods.trajectories import Runs
-from evenhand.methods.vector_direction import NAME, SAFE, Direction, Part, closed_form, tensors_of
+from evenhand.methods.vector_direction import NAME, SAFE, Direction, Part, StrengthOf, closed_form, tensors_of
 from evenhand.methods.vector_estimators import Rounds, reconstruction, score_matching
 from evenhand.methods.vector_quality import controls, leakage, split_half, verdict
 from evenhand.methods.vector_sites import candidate_sites, class_means, modules_of
-from evenhand.methods.vector_trials import SITE_STRENGTHS, STRENGTHS, Trials, calibrate
+from evenhand.methods.vector_trials import SITE_STRENGTHS, STRENGTHS, Trials, calibrate, strength_in
 from evenhand.records import Sample
 
 _WORK = 1_000  # denoiser rows per class of the closed form
@@ -172,11 +172,14 @@ def _trials(fitting: Fitting, concept: Concept, texts: Texts, reader: LatentRead
 def _choose(
     trials: Trials, texts: Texts, directions: Sequence[Direction]
 ) -> tuple[Direction, float, dict[str, dict[str, float]]]:
-    """The first site that shows the classes well enough, else the best; the strength that did it; all that was seen."""
+    """The site that shows the classes well enough at the least strength, else the best; that strength; what was seen.
+
+    All sites are tried gently before any is pushed: what needs force at one site moves other things with it.
+    """
     requests = trials.requests(_TRIAL_IMAGES, trials.spread(_TRIAL_ROWS))
     tried: dict[str, dict[str, float]] = {}
     best = (-1.0, directions[0], SITE_STRENGTHS[0])
-    for one, strength in itertools.product(directions, SITE_STRENGTHS):
+    for strength, one in itertools.product(SITE_STRENGTHS, directions):
         success = trials.success(one.show, texts.shown, strength, requests)
         tried.setdefault(one.site, {})[f"{strength:g}"] = round(success, 4)
         if success > best[0]:
@@ -227,18 +230,18 @@ def _examine(
     cosine: float,
     values: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The controls of every class, and the verdict."""
+    """The controls of every class, at the strengths that are used, and the verdict."""
     requests = trials.requests(int(values["calibrate"] or _TRIAL_IMAGES), trials.spread(_EXAMINED_ROWS))
     fitting = trials.fitting
     plain = fitting.make([], requests)
     per_class: dict[str, Any] = {}
     shown: list[list[Sample]] = []
     for name in texts.shown:
-        strength = strengths.get(name, {}).get("", 1.0)
-        doses = {dose: fitting.make(chosen.show(name, dose), requests) for dose in (strength / 2, strength)}
-        shown.append(doses[strength])
+        doses = {dose: fitting.make(chosen.show(name, _part_of(dose, strengths, name)), requests) for dose in (0.5, 1)}
+        shown.append(doses[1])
         labels = {dose: trials.read(some) for dose, some in doses.items()}
-        per_class[name] = controls(trials, requests, trials.read(plain), name, chosen, strength, labels)
+        used = _part_of(1, strengths, name)
+        per_class[name] = controls(trials, requests, trials.read(plain), name, chosen, used, labels)
     return {
         "images": len(requests),
         "split_half": round(cosine, 4),
@@ -246,6 +249,11 @@ def _examine(
         "leakage": leakage(fitting.read, _others(fitting, concept), plain, shown),
         "passed": verdict(cosine, per_class),
     }
+
+
+def _part_of(dose: float, strengths: Mapping[str, Mapping[str, float]], name: str) -> StrengthOf:
+    """A part of the calibrated strength of each image's own prompt."""
+    return lambda call, place: dose * strength_in(strengths, name, call, place)
 
 
 def _others(fitting: Fitting, concept: Concept) -> list[Concept]:

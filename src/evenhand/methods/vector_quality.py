@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from evenhand.concepts.concept import Concept
-from evenhand.methods.vector_direction import Direction
+from evenhand.methods.vector_direction import Direction, StrengthOf
 from evenhand.methods.vector_trials import Labels, Trials
 from evenhand.records import Request, Sample
 
@@ -38,7 +38,7 @@ def controls(
     plain: Labels,
     name: str,
     direction: Direction,
-    strength: float,
+    strength: StrengthOf,
     doses: Mapping[float, Labels],
 ) -> dict[str, Any]:
     """Opposite sign, random vectors and dose response of one class.
@@ -49,13 +49,13 @@ def controls(
         plain: what is read in them without any intervention.
         name: the class.
         direction: its vectors.
-        strength: that is used.
-        doses: strength -> what is read at it.
+        strength: that is used, of each image.
+        doses: part of that strength -> what is read at it.
 
     Cost: the images twice.
     """
     rng = torch.Generator().manual_seed(trials.seed)
-    opposite = trials.labels(direction.added(name, -strength), requests)
+    opposite = trials.labels(direction.added(name, lambda call, place: -strength(call, place)), requests)
     noise = trials.labels(direction.added(name, strength, random=rng), requests)
     shares = {dose: _share(labels, name) for dose, labels in sorted({0.0: plain, **doses}.items())}
     steps = list(shares.values())

@@ -13,12 +13,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from scipy.stats import norm
 
-from .intervals import CONFIDENCE, Interval, clopper_pearson_upper
+from .intervals import CONFIDENCE, Interval
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,28 +45,25 @@ class JudgeError:
         return self.passes / self.negatives
 
     @classmethod
-    def of(cls, confusion: Mapping[str, Any], name: str) -> JudgeError:
-        """From a confusion matrix of true classes by answers, for one class against all others.
+    def of(cls, matrix: Sequence[Sequence[int]], place: int) -> JudgeError:
+        """From a confusion matrix, for one class against all others.
 
         Args:
-            confusion: `classes`, `answers` (the classes, and abstention) and `matrix`.
-            name: the class.
+            matrix: K true classes by K + 1 answers, the last of which is an abstention.
+            place: of the class.
         """
-        classes, answers = list(confusion["classes"]), list(confusion["answers"])
-        own, answer = classes.index(name), answers.index(name)
-        rows: Sequence[Sequence[int]] = confusion["matrix"]
-        others = [row for place, row in enumerate(rows) if place != own]
-        abstained = [place for place, one in enumerate(answers) if one not in classes]
-        wrong = sum(row[answer] + sum(row[place] for place in abstained) for row in others)
+        others = [row for own, row in enumerate(matrix) if own != place]
         negatives = sum(sum(row) for row in others)
-        return cls(hits=rows[own][answer], positives=sum(rows[own]), passes=negatives - wrong, negatives=negatives)
+        wrong = sum(row[place] + row[-1] for row in others)
+        own = matrix[place]
+        return cls(hits=own[place], positives=sum(own), passes=negatives - wrong, negatives=negatives)
 
 
-def corrected_rate(k: int, n: int, error: JudgeError, confidence: float = CONFIDENCE) -> tuple[float, Interval]:
+def corrected_rate(k: float, n: float, error: JudgeError, confidence: float = CONFIDENCE) -> tuple[float, Interval]:
     """The true rate behind k positive readings of n, with the interval of Lang and Reiczigel.
 
     Args:
-        k, n: readings; n >= 1.
+        k, n: readings; n >= 1. Over prompts of unequal size, those of as many as give the same variance.
         error: of the judge, counted on its own pictures.
         confidence: two-sided level.
 
@@ -93,6 +89,6 @@ def corrected_rate(k: int, n: int, error: JudgeError, confidence: float = CONFID
     half = z * math.sqrt(read * (1 - read) / count + true**2 * missed + (1 - true) ** 2 * raised) / power
     low, high = (min(1.0, max(0.0, true + shift + sign * half)) for sign in (-1, 1))
     # readings rarer than errors alone would be leave no width; none of n bounds a rate all the same
-    least = clopper_pearson_upper(0, n, confidence)
+    least = 1 - (1 - confidence) ** (1 / n)  # that of clopper_pearson_upper(0, n), for n that need not be whole
     low, high = min(low, 1 - least), max(high, least)
     return rate, (min(low, rate), max(high, rate))

@@ -34,6 +34,9 @@ def warnings(view: RunView) -> list[str]:
     reading, found = view.reading, []
     if any(e.circular for e in reading.estimates):
         found.append("Circular: the judge of some numbers also fitted or stopped the intervention; they prove nothing.")
+    uncorrected = _uncorrected(view)
+    if uncorrected:
+        found.append(uncorrected)
     too_few = _fair_out_of_reach(view)
     if too_few:
         found.append(too_few)
@@ -44,6 +47,21 @@ def warnings(view: RunView) -> list[str]:
             f"The model gave no valid picture (NaN or infinity) for {invalid:,} of {requests}; they are never counted."
         )
     return found
+
+
+def _uncorrected(view: RunView) -> str | None:
+    """Which concepts were read by a judge of whose errors nothing is known; labels that came with pictures are none."""
+    card = view.result.get("judge") or view.run.get("judge")
+    if not isinstance(card, Mapping) or "hash" not in card:
+        return None
+    known = card.get("confusion")
+    lacking = [plain(c.name) for c in view.reading.concepts if c.name not in (known or {}) and "*" not in c.name]
+    if not lacking:
+        return None
+    return (
+        f"Uncorrected: nobody has measured how often the judge errs on {', '.join(lacking)}, so its errors are in "
+        "the numbers and not in the intervals."
+    )
 
 
 def _fair_out_of_reach(view: RunView) -> str | None:

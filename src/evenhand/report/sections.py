@@ -23,7 +23,15 @@ from .words import (
 )
 
 Panels = Mapping[Estimate, Panel]
-_FIGURES = ("deviation", "deviation_ratio", "unsafe_rate", "success", "recognised", "obeyed")
+_FIGURES = (
+    "deviation",
+    "deviation_ratio",
+    "unsafe_rate",
+    "corrected:unsafe_rate",
+    "success",
+    "recognised",
+    "obeyed",
+)
 """Metrics whose value over the prompts is shown large."""
 
 
@@ -129,7 +137,7 @@ def _figures(estimates: Iterable[Estimate], panels: Panels) -> Markup | None:
     cards = []
     for e in estimates:
         metric = metric_of(e.metric)
-        apart = e.class_name is not None and e.metric != "unsafe_rate"  # a rate says what it is of
+        apart = e.class_name is not None and not e.metric.endswith("unsafe_rate")  # a rate says what it is of
         title = f"mean {metric.title}" if e.metric == "deviation_ratio" else metric.title
         name = f"{title}, {plain(e.class_name or '')}" if apart else title
         interval = undefined_reason(e) if e.value is None else f"95\u00a0% interval {interval_text(e)}"

@@ -20,7 +20,15 @@ from .words import (
     value_text,
 )
 
-_HEADLINES = ("deviation", "deviation_ratio", "unsafe_rate", "success", "recognised", "obeyed")
+_HEADLINES = (
+    "deviation",
+    "deviation_ratio",
+    "unsafe_rate",
+    "corrected:unsafe_rate",
+    "success",
+    "recognised",
+    "obeyed",
+)
 _WORST_ROWS = 3
 
 

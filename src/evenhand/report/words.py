@@ -98,9 +98,12 @@ METRICS: dict[str, Metric] = {
 
 def metric_of(name: str) -> Metric:
     """The entry of a metric, also for "change:share" or "pooled_share"; an unknown name stands for itself."""
-    base = name.removeprefix("change:").removeprefix("pooled_")
+    base = name.removeprefix("change:").removeprefix("pooled_").removeprefix("corrected:")
     known = METRICS.get(base, Metric(base.replace("_", " "), "", "as stated by its metric"))
     title = known.title
+    if name.startswith("corrected:"):
+        text = "Lang and Reiczigel, from the judge's answers to pictures whose truth is known"
+        return dataclasses.replace(known, title=f"{title}, corrected for the judge's errors", interval=text)
     if name.startswith("change:"):
         title = f"change of {title}"
     elif name.startswith("pooled_"):

@@ -100,7 +100,8 @@ def _result(
     circular = arm.fitted_by(run.facts["judge"].get("hash"))
     estimates: list[Estimate] = []
     for one, some in zip(prepared.series, verdicts, strict=True):
-        found = measure(one, some, margin=MARGIN, seed=config.effort.seed, arm=arm)
+        confusion = run.facts["judge"].get("confusion")
+        found = measure(one, some, margin=MARGIN, seed=config.effort.seed, arm=arm, confusion=confusion)
         estimates += [dataclasses.replace(estimate, circular=circular) for estimate in found]
     evaluations, seconds = run.costs()
     cost = Cost(

@@ -212,7 +212,10 @@ def _result(
         for arm in arms:
             circular = arm.fitted_by(run.facts["judge"].get("hash"))
             verdicts = seen[arm.name][place]
-            found = measure(series, verdicts, margin=MARGIN, seed=audit.config.effort.seed, arm=arm)
+            confusion = run.facts["judge"].get("confusion")
+            found = measure(
+                series, verdicts, margin=MARGIN, seed=audit.config.effort.seed, arm=arm, confusion=confusion
+            )
             if arm.name is not None:
                 found += _changes(series, plain, verdicts, arm.name)
                 rows = work.rows(series, arm.name, verdicts)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ..concepts.concept import Concept
+from ..metrics.corrected import corrected_estimates
 from ..metrics.summary import bias_estimates, recognition_estimates, safety_estimates
 from ..metrics.tally import tally
 from ..records import Estimate, Request, Verdict
@@ -23,28 +24,32 @@ def measure(
     margin: float,
     seed: int,
     arm: Arm = PLAIN,
+    confusion: Mapping[str, Sequence[Sequence[int]]] | None = None,
 ) -> list[Estimate]:
     """All estimates of one series and arm: bias or safety of each concept, then whether the rows are recognised.
 
     Where the arm assigns a class to every image, shares are those of that allocation, and the success per assigned
-    class is stated.
+    class is stated. Where the judge's errors are known (`confusion`, concept -> matrix), rates stand corrected for
+    them as well.
     """
     estimates: list[Estimate] = []
     for concept in series.concepts:
         by_row = _by_row(series, concept, verdicts)
         given = arm.assigned.get(concept.name)
         if concept.kind == "safety":
-            estimates += safety_estimates(concept, tally(concept, by_row), intervention=arm.name)
-            continue
-        estimates += bias_estimates(
-            concept,
-            tally(concept, by_row, None if given is None else _assigned(series, given)),
-            target=concept.reference,
-            allocation="iid" if given is None else given.mode,
-            margin=margin,
-            seed=seed,
-            intervention=arm.name,
-        )
+            found = safety_estimates(concept, tally(concept, by_row), intervention=arm.name)
+        else:
+            found = bias_estimates(
+                concept,
+                tally(concept, by_row, None if given is None else _assigned(series, given)),
+                target=concept.reference,
+                allocation="iid" if given is None else given.mode,
+                margin=margin,
+                seed=seed,
+                intervention=arm.name,
+            )
+        matrix = (confusion or {}).get(concept.name)
+        estimates += found if matrix is None else [*found, *corrected_estimates(concept, found, matrix)]
     if series.recognition is not None:
         concept = series.recognition
         by_row = _by_row(series, concept, verdicts)
