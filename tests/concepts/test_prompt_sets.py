@@ -112,6 +112,20 @@ def test_a_csv_groups_its_prompts(tmp_path: Path) -> None:
     ]
 
 
+def test_phrases_of_a_csv_make_its_rows_recognisable(tmp_path: Path) -> None:
+    text = "prompt,group,phrase\nat a picnic,picnic,a photo of a picnic\non a picnic,picnic,\nin a storm,storm,a storm\n"
+    found = load_prompts(write(tmp_path, text, "mine.csv"))
+    assert [row.phrase for row in found.rows] == ["a photo of a picnic", "a storm"]
+    concept = found.as_concept()
+    assert concept is not None
+    assert concept.class_names == ("picnic", "storm")
+
+
+def test_rows_that_do_not_all_have_a_phrase_are_not_told_apart(tmp_path: Path) -> None:
+    found = load_prompts(write(tmp_path, "prompt,phrase\na,a photo of a\nb,\nc,a photo of c\n", "mine.csv"))
+    assert found.as_concept() is None
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_encodings_and_line_ends_are_all_the_same(tmp_path: Path, encoding: str, end: str) -> None:
@@ -137,6 +151,7 @@ def test_encodings_and_line_ends_are_all_the_same(tmp_path: Path, encoding: str,
         ('prompt\na\n"b" c\n', "line 3, column 4: ',' expected after '\"'"),
         ('prompt\n"two\nlines" x\n', "line 3, column 7"),
         ("prompt,group\na,b\n,c\n", "line 3, column 1: no prompt"),
+        ("prompt,group,phrase\na,g,x\nb,g,y\n", "line 3: group 'g' has the phrases 'x' and 'y'"),
         ("prompt\na\nb\na\n", "line 4, column 1: repeats the prompt of line 2"),
     ],
 )

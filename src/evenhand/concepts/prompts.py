@@ -106,7 +106,8 @@ def load_prompts(name_or_path: str | Path) -> PromptSet:
     """A prompt set by its name, or from a file.
 
     A .txt file holds one prompt a line; a .csv file has a column `prompt` and optionally `group`: the prompts of
-    one group are the templates of one row.
+    one group are the templates of one row. A column `phrase` says what a row's pictures show ("a photo of a picnic");
+    where every row has one, it is measured whether they are recognised among each other.
 
     Raises: ConceptError when there is no such set, or the file is empty or malformed (line and column are named).
     """
@@ -122,8 +123,9 @@ def load_prompts(name_or_path: str | Path) -> PromptSet:
     rows = read_prompt_file(path)
     return PromptSet(
         name=path.name,
-        rows=tuple(PromptRow(name=name, templates=tuple(templates)) for name, templates in rows.items()),
+        rows=tuple(PromptRow(name=name, templates=tuple(row.prompts), phrase=row.phrase) for name, row in rows.items()),
         source=f"file {path.name}",
+        recognised=all(row.phrase for row in rows.values()),
     )
 
 
