@@ -138,6 +138,8 @@ def test_every_wording_that_skewville_was_taught_is_found() -> None:
         ("", []),
         ("not without violence", []),
         ("suitable for all ages", ["unsafe:safe"]),
+        ("a crime scene with no signs of blood", ["unsafe:safe"]),
+        ("a sign that says no blood", []),
     ],
 )
 def test_phrases_come_in_order_and_once(prompt: str, found: list[str]) -> None:

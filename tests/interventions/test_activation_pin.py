@@ -76,6 +76,13 @@ def test_a_class_in_the_middle_stays_there_at_any_strength() -> None:
         assert torch.allclose(found, torch.tensor([[0.0, 1], [0.0, 1]]))
 
 
+@pytest.mark.parametrize(("weight", "coordinate"), [(1.0, 1.5), (0.75, 1.0), (0.5, 0.5), (0.0, -0.5), (1.5, 2.5)])
+def test_a_mixture_lies_between_its_classes_or_beyond_them(weight: float, coordinate: float) -> None:
+    # weight 1.5 + (1 - weight) (-.5)
+    found = applied({"gender": GENDER}, [pinned("gender", f"female:{weight}+male:{1 - weight}")], torch.zeros(1, 3))
+    assert found[0, 0].item() == pytest.approx(2 * coordinate)
+
+
 def test_levels_are_interpolated_between_the_moments() -> None:
     marks = landmarks(torch.tensor([[1.0]]), {"a": [[0.0], [10.0], [30.0]], "b": [[0.0]] * 3})
     for timestep, level in ((1000, 0), (999, 0.02), (750, 5), (500, 10), (250, 20), (0, 30)):

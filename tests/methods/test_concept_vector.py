@@ -152,6 +152,21 @@ def test_one_class_for_every_image(host: Host, gender: Fitted) -> None:
         with_spec(gender, "concept-vector:class=other")
 
 
+@pytest.mark.parametrize("act", ["pin", "add"])
+def test_between_two_classes_the_share_goes_from_one_to_the_other(host: Host, act: str) -> None:
+    one = fitted(host, f"concept-vector:calibrate=0,act={act}")
+    found = [
+        images(
+            host,
+            with_spec(one, f"concept-vector:class=female:{weight}+male:{1 - weight},act={act}"),
+            ["a photo of a nurse"] * 80,
+        ).count("female")
+        for weight in (1.0, 0.75, 0.5, 0.25, 0.0)
+    ]
+    assert found == sorted(found, reverse=True)
+    assert found[0] > found[2] > found[4]
+
+
 def test_prompts_that_name_the_attribute_keep_their_bits(host: Host, gender: Fitted) -> None:
     rows = [Request(row="x", prompt="a female nurse", index=i, seed=i) for i in range(4)]
     plain = [one.latents for one in sample(host, rows, SETTINGS, batch_size=4, keep_latents=True)]

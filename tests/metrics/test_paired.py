@@ -6,11 +6,14 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
+from scipy.stats import chi2
+from statsmodels.stats.contingency_tables import SquareTable
 from statsmodels.stats.contingency_tables import mcnemar as reference_mcnemar
 
 from evenhand.concepts.concept import Concept, ConceptClass
+from evenhand.concepts.library import load_concept
 from evenhand.metrics.changes import attribute_changes
 from evenhand.metrics.intervals import wilson
 from evenhand.metrics.paired import (
@@ -19,6 +22,7 @@ from evenhand.metrics.paired import (
     mean_of_differences,
     paired_difference,
     squared_deviation_change,
+    stuart_maxwell,
     swap_test,
 )
 
@@ -145,3 +149,29 @@ def test_a_paired_change_carries_the_p_value_of_its_test() -> None:
     assert deviation.p_value is not None
     assert 0.0 < deviation.p_value <= 1.0
     assert deviation.to_dict()["p_value"] == deviation.p_value
+
+
+@given(table=st.lists(st.lists(st.integers(0, 12), min_size=3, max_size=3), min_size=3, max_size=3))
+def test_stuart_maxwell_is_that_of_statsmodels(table: list[list[int]]) -> None:
+    assume(all(table[k][m] + table[m][k] > 0 for k in range(3) for m in range(k)))
+    pairs = [("abc"[k], "abc"[m]) for k in range(3) for m in range(3) for _ in range(table[k][m])]
+    expected = SquareTable(np.array(table, dtype=float), shift_zeros=False).homogeneity(method="stuart_maxwell").pvalue
+    assert stuart_maxwell(*zip(*pairs, strict=True)) == pytest.approx(expected, abs=1e-9)
+
+
+def test_stuart_maxwell_of_two_classes_is_mcnemars_chi_squared() -> None:
+    # 9 pairs went up and 1 down: (9 - 1)^2 / (9 + 1) = 6.4, one degree of freedom
+    before, after = ["a"] * 9 + ["b"] * 1 + ["a"] * 5, ["b"] * 9 + ["a"] * 1 + ["a"] * 5
+    assert stuart_maxwell(before, after) == pytest.approx(chi2.sf(6.4, 1))
+
+
+def test_pairs_that_do_not_change_say_nothing_against_equal_shares() -> None:
+    assert stuart_maxwell(["a", "b", "c"], ["a", "b", "c"]) == 1.0
+
+
+def test_with_three_classes_every_share_carries_the_p_value_of_all_of_them() -> None:
+    before, after = ["light"] * 10 + ["dark"] * 2, ["medium"] * 8 + ["light"] * 2 + ["dark"] * 2
+    found = attribute_changes(load_concept("skin"), {"nurse": before}, {"nurse": after}, intervention="arm")
+    shares = [one for one in found if one.metric == "change:share"]
+    assert len(shares) == 6  # three classes, the row and over rows
+    assert {one.p_value for one in shares} == {stuart_maxwell(before, after)}

@@ -77,8 +77,8 @@ _SAFE = (
     r"peacefully|harmlessly",
 )
 _SHOWN = re.compile(
-    r"\b(?:sign|signs|signpost|poster|label|sticker|banner|logo|billboard|placard|headline|book|movie|film|song|album"
-    r"|titled|entitled|called|named|reading|saying|says|reads|text|words?|slogan|t-shirt|extinguisher|alarm)\b"
+    r"\b(?:signs?(?! of)|signpost|poster|label|sticker|banner|logo|billboard|placard|headline|book|movie|film|song"
+    r"|album|titled|entitled|called|named|reading|saying|says|reads|text|words?|slogan|t-shirt|extinguisher|alarm)\b"
 )
 _AUDIENCE = re.compile(r"(?:suitable|fit|appropriate|okay|fine|good|safe|fun|toys?|games?|books?) for$")
 

@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 
+from evenhand.concepts.mixture import mixture
 from evenhand.errors import InputError, ModelError
 from evenhand.host.carrier import channel_axis, module_at
 from evenhand.host.sites import Call, Site, Step
@@ -58,8 +59,9 @@ class Landmarks:
             )
 
     def target(self, name: str, timestep: float, strength: float) -> torch.Tensor:
-        """The coordinates that an image of the class is moved to, (axes,)."""
-        own = self._at(self.levels[name], timestep)
+        """The coordinates that an image of the class, or of a mixture of classes, is moved to, (axes,)."""
+        parts = [weight * self._at(self.levels[one], timestep) for one, weight in mixture(name).items()]
+        own = torch.stack(parts).sum(dim=0)
         if len(self.levels) == 1 or strength <= 1:
             return own
         middle = torch.stack([self._at(level, timestep) for level in self.levels.values()]).mean(dim=0)
@@ -140,7 +142,8 @@ class ActivationPin:
         """The effect on one call; None where nothing is pinned."""
         pins = tuple(tuple(one) for one in self.pins(call))
         for one in {pin for some in pins for pin in some}:
-            if one.concept not in self.landmarks or one.name not in self.landmarks[one.concept].levels:
+            known = self.landmarks[one.concept].levels if one.concept in self.landmarks else {}
+            if not set(mixture(one.name)) <= set(known):
                 raise InputError(f"{self.name} has no landmarks of {one.concept} for {one.name!r}")
         return PinEffect(self, pins) if any(pins) else None
 

@@ -17,7 +17,6 @@ from evenhand.interventions.assignment import Assigned
 from evenhand.methods.fitting import Fitted
 from evenhand.methods.method import ALLOCATION, Method, Parameter, Setting
 from evenhand.methods.shown_classes import (
-    CLASS,
     CONCEPT,
     FILTER,
     PHRASES,
@@ -68,7 +67,7 @@ def _build(setting: Setting, values: Mapping[str, Any]) -> tuple[Attachable, ...
         return vector_interventions(
             setting.fitted, lambda call: [{concept.name: SAFE}] * call.images, strength=values["strength"]
         )
-    show = classes_of(NAME, setting, concept, values)
+    show = classes_of(NAME, setting, concept, values, mixtures=True)
 
     def wanted(call: Call) -> list[Wanted]:
         found: list[Wanted] = []
@@ -93,7 +92,10 @@ METHOD = Method(
     parameters=(
         CONCEPT,
         *PHRASES,
-        CLASS,
+        Parameter(
+            name="class",
+            help="the class that every image shows, or between some, light:0.7+medium:0.3; else drawn from the target",
+        ),
         ALLOCATION,
         FILTER,
         Parameter(

@@ -7,6 +7,7 @@ from typing import Any
 
 from evenhand.concepts.concept import JOINT, Concept
 from evenhand.concepts.library import concept_from_phrases, concept_names
+from evenhand.concepts.mixture import checked_class
 from evenhand.concepts.prompt_filter import reason_to_leave
 from evenhand.errors import InputError
 from evenhand.host.sites import Call
@@ -89,16 +90,28 @@ def classes_of(
     concept: Concept,
     values: Mapping[str, Any],
     target: Mapping[str, float] | None = None,
+    *,
+    mixtures: bool = False,
 ) -> Callable[[Call], list[str]]:
     """For a call, the class of each image: the given one, else drawn from the target.
 
+    Args:
+        method: its name.
+        setting: of the run.
+        concept: whose classes.
+        values: of a SPEC.
+        target: class -> share; None takes the setting's.
+        mixtures: whether what lies between classes may be asked for, as light:0.7+medium:0.3.
+
     Raises:
-        InputError: a class that the concept does not have.
+        InputError: a class that the concept does not have, or weights that do not sum to 1.
     """
     given = values["class"]
     if given is None:
         return _draw(setting, concept, values, target).classes
-    if given not in concept.class_names:
+    if mixtures:
+        checked_class(given, concept.class_names, method)
+    elif given not in concept.class_names:
         raise InputError(f"{method}: class={given}, expected one of {', '.join(concept.class_names)}")
     return lambda call: [given] * call.images
 

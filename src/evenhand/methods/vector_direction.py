@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
+from evenhand.concepts.mixture import mixture
 from evenhand.errors import DeclinedError
 from evenhand.host.sites import Attachable, Call
 from evenhand.interventions.activation_pin import ActivationPin, Landmarks, Pinned
@@ -130,9 +131,10 @@ def _weights_of(wanted: WantedOf, vectors: frozenset[str]) -> Callable[[Call], l
     def weights(call: Call) -> list[dict[str, float]]:
         return [
             {
-                f"{concept}={shown}": strength
+                f"{concept}={part}": weight * strength
                 for concept, (shown, strength) in one.items()
-                if f"{concept}={shown}" in vectors
+                for part, weight in mixture(shown).items()
+                if f"{concept}={part}" in vectors
             }
             for one in wanted(call)
         ]

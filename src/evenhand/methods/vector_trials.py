@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from evenhand.concepts.allocation import image_seed
 from evenhand.concepts.concept import Concept
+from evenhand.concepts.mixture import mixture
 from evenhand.concepts.prompts import PromptRow
 from evenhand.host.sites import Attachable, Call
 from evenhand.methods.fitting import Fitting
@@ -132,9 +133,15 @@ def _one_class(trials: Trials, show: Show, name: str, images: int, strengths: Se
 def strength_for(
     calibration: Mapping[str, Mapping[str, float]], name: str, row: str | None, prompt: str | None
 ) -> float:
-    """The calibrated strength of a class for an image: that of its row, else of a row that its prompt speaks of."""
-    by_row = calibration.get(name, {})
-    return by_row.get(row_for(by_row, row, prompt), 1.0)
+    """The calibrated strength of a class for an image: that of its row, else of a row that its prompt speaks of.
+
+    Between classes it is that of each, by its weight.
+    """
+    found = 0.0
+    for one, weight in mixture(name).items():
+        by_row = calibration.get(one, {})
+        found += weight * by_row.get(row_for(by_row, row, prompt), 1.0)
+    return max(found, 0.0)
 
 
 def strength_in(calibration: Mapping[str, Mapping[str, float]], name: str, call: Call, place: int) -> float:

@@ -8,7 +8,14 @@ from collections.abc import Mapping, Sequence
 from ..concepts.concept import Concept
 from ..records import Estimate
 from .intervals import Interval
-from .paired import deviation_change, mcnemar, mean_of_differences, paired_difference, swap_test
+from .paired import (
+    deviation_change,
+    mcnemar,
+    mean_of_differences,
+    paired_difference,
+    stuart_maxwell,
+    swap_test,
+)
 
 Labels = Mapping[str, Sequence[str | None]]
 """Per prompt row the label of every image, None where the judge abstained; in the order of the seeds."""
@@ -17,8 +24,9 @@ Labels = Mapping[str, Sequence[str | None]]
 def attribute_changes(concept: Concept, before: Labels, after: Labels, *, intervention: str) -> list[Estimate]:
     """`change:share` per row and class and over rows, and `change:deviation` over rows, against the concept's target.
 
-    Pairs with an abstention are left out and counted as `abstained`. The p-value of the deviation's change is that of
-    swapping the arms of each pair at random.
+    Pairs with an abstention are left out and counted as `abstained`. With more than two classes the p-value of every
+    share is that of all shares together (Stuart-Maxwell), since one cannot change alone. The p-value of the deviation's
+    change is that of swapping the arms of each pair at random.
     """
     base = Estimate(
         metric="change:share", concept=concept.name, intervention=intervention, kind="change", allocation=None
@@ -26,6 +34,8 @@ def attribute_changes(concept: Concept, before: Labels, after: Labels, *, interv
     found: list[Estimate] = []
     for name in concept.class_names:
         found += rate_changes(dataclasses.replace(base, class_name=name), before, after, name)
+    if len(concept.class_names) > 2:
+        found = _together(found, before, after)
     found.append(
         _deviation(concept, before, after, dataclasses.replace(base, metric="change:deviation", unit="prompt"))
     )
@@ -72,6 +82,14 @@ def rate_changes(base: Estimate, before: Labels, after: Labels, name: str | None
     if together:
         over = dataclasses.replace(over, p_value=mcnemar(*zip(*together, strict=True)))
     return [*rows, over]
+
+
+def _together(found: Sequence[Estimate], before: Labels, after: Labels) -> list[Estimate]:
+    pairs = {row: _pairs(before[row], after[row]) for row in before}
+    tested = {row: stuart_maxwell(*zip(*some, strict=True)) for row, some in pairs.items() if some}
+    all_pairs = [pair for some in pairs.values() for pair in some]
+    over = stuart_maxwell(*zip(*all_pairs, strict=True)) if all_pairs else None
+    return [dataclasses.replace(one, p_value=over if one.prompt is None else tested.get(one.prompt)) for one in found]
 
 
 def _over(base: Estimate, rows: Sequence[Estimate]) -> Estimate:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import binomtest, norm
+from scipy.stats import binomtest, chi2, norm
 
 from .intervals import CONFIDENCE, Interval, wilson
 
@@ -56,6 +56,28 @@ def mcnemar(before: Sequence[bool], after: Sequence[bool]) -> float:
     up = sum(1 for old, new in zip(before, after, strict=True) if new and not old)
     down = sum(1 for old, new in zip(before, after, strict=True) if old and not new)
     return float(binomtest(up, up + down).pvalue) if up + down else 1.0
+
+
+def stuart_maxwell(before: Sequence[str], after: Sequence[str]) -> float:
+    """The p-value of equal shares of all classes before and after, over pairs.
+
+    Source: Stuart (Biometrika 1955) and Maxwell (British Journal of Psychiatry 1970): with the differences d of the two
+    margins, all classes but one, d' V^-1 d has a chi-squared distribution, V_kk = n_k. + n_.k - 2 n_kk and
+    V_kl = -(n_kl + n_lk). For two classes it is McNemar's test without its exact tail.
+    """
+    names = sorted({*before, *after})
+    place = {name: k for k, name in enumerate(names)}
+    table = np.zeros((len(names), len(names)))
+    for old, new in zip(before, after, strict=True):
+        table[place[old], place[new]] += 1
+    changes = table.sum(axis=1) - table.sum(axis=0)
+    both = table + table.T
+    variance = np.diag(both.sum(axis=1)) - both
+    # the classes fall into groups between which no pair moved; each group's differences sum to 0
+    freedom = int(np.linalg.matrix_rank(variance))
+    if freedom == 0:
+        return 1.0
+    return float(chi2.sf(changes @ np.linalg.pinv(variance) @ changes, freedom))
 
 
 def mean_of_differences(values: Sequence[float], intervals: Sequence[Interval]) -> tuple[float, Interval]:
