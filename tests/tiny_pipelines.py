@@ -126,6 +126,16 @@ def build(family: str) -> DiffusionPipeline:
     )
 
 
+def ready(family: str) -> DiffusionPipeline:
+    """The same, as `from_pretrained` would give it, without a progress bar."""
+    pipe = build(family)
+    pipe.set_progress_bar_config(disable=True)
+    for part in pipe.components.values():
+        if isinstance(part, torch.nn.Module):
+            part.eval()  # T5 is born with its dropout on
+    return pipe
+
+
 def t5() -> dict[str, Any]:
     """A T5 encoder with a tokenizer of letters."""
     letters = {letter: index for index, letter in enumerate(["<pad>", "</s>", "<unk>", *string.ascii_lowercase])}

@@ -113,9 +113,7 @@ def test_a_csv_groups_its_prompts(tmp_path: Path) -> None:
 
 
 def test_phrases_of_a_csv_make_its_rows_recognisable(tmp_path: Path) -> None:
-    text = (
-        "prompt,group,phrase\nat a picnic,picnic,a photo of a picnic\non a picnic,picnic,\nin rain,storm,a storm\n"
-    )
+    text = "prompt,group,phrase\nat a picnic,picnic,a photo of a picnic\non a picnic,picnic,\nin rain,storm,a storm\n"
     found = load_prompts(write(tmp_path, text, "mine.csv"))
     assert [row.phrase for row in found.rows] == ["a photo of a picnic", "a storm"]
     concept = found.as_concept()

@@ -28,12 +28,7 @@ def quiet() -> Iterator[None]:
 
 @cache
 def built(family: str) -> DiffusionPipeline:
-    pipe = tiny_pipelines.build(family)
-    pipe.set_progress_bar_config(disable=True)
-    for part in pipe.components.values():
-        if isinstance(part, torch.nn.Module):
-            part.eval()  # T5 is born with its dropout on
-    return pipe
+    return tiny_pipelines.ready(family)
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,8 @@ import torch
 
 from evenhand.host.host import Host
 from evenhand.host.probe import Probe
+from evenhand.host.runs import Onlooker, Runs, frozen, run
 from evenhand.host.sites import Step
-from evenhand.methods.trajectories import Onlooker, Runs, frozen, run
 from evenhand.methods.vector_estimators import (
     Rounds,
     _Learning,

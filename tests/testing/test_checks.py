@@ -49,6 +49,16 @@ TOYS: dict[str, tuple[Mapping[str, str], ToyWorld | None]] = {
     ),
     "noise-direction": ({"filter": "off", "images": "8"}, FITTING_WORLD),
     "stereotype-corrector": ({"filter": "off", "images": "8", "calibrate": "4"}, FITTING_WORLD),
+    "population-preference": (
+        {"populations": "8", "steps": "80", "look": "40", "looks": "40", "beta": "20", "rate": "0.05", "rank": "2"},
+        ToyWorld(
+            prompts={
+                **FITTING_WORLD.prompts,
+                **{f"{row}, woman": (0.99, 0.01) for row in ("a nurse", "a mechanic")},
+                **{f"{row}, man": (0.01, 0.99) for row in ("a nurse", "a mechanic")},
+            }
+        ),
+    ),
     "text-enhancing": (
         {"concepts": "gender"},
         ToyWorld(prompts={**FITTING_WORLD.prompts, "a nurse of any gender": (0.8, 0.2)}),

@@ -16,7 +16,7 @@ import torch
 
 from evenhand.errors import InputError
 from evenhand.host.carrier import Carrier
-from evenhand.host.families import Family
+from evenhand.host.families import Family, denoiser_of
 from evenhand.host.sites import Attachable, Call, Site
 from evenhand.host.undo import Undo
 from evenhand.records import Request
@@ -71,6 +71,8 @@ class Attachment:
         return Call(prompts=tuple(one for one in prompts for _ in range(copies)), images=len(prompts) * copies)
 
     def _install(self, effects: Mapping[Site, list[Any]], call: Call, arguments: dict[str, Any], undo: Undo) -> None:
+        for effect in effects.get("weight", ()):
+            effect.install(denoiser_of(self._pipe, self._family), undo)
         if "prompt" in effects:
             _change_prompts(effects["prompt"], call, arguments)
         if "initial noise" in effects:

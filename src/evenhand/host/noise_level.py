@@ -16,6 +16,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from evenhand.errors import ModelError
 
 
@@ -38,6 +40,14 @@ class NoiseLevel:
         if self.prediction in ("v_prediction", "flow"):
             return self.alpha
         return -self.alpha / self.sigma
+
+    def target(self, clean: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        """What the denoiser should predict at alpha * clean + sigma * noise."""
+        if self.prediction == "epsilon":
+            return noise
+        if self.prediction == "v_prediction":
+            return self.alpha * noise - self.sigma * clean
+        return noise - clean if self.prediction == "flow" else clean
 
 
 def noise_level(scheduler: Any, timestep: float, prediction: str) -> NoiseLevel:

@@ -17,6 +17,7 @@ class Probe:
     Attributes:
         sample: the latents that the denoiser was given, one row per image.
         images: their number.
+        inputs: all that the denoiser is given for the conditional rows, by name.
     """
 
     def __init__(
@@ -28,6 +29,7 @@ class Probe:
     ) -> None:
         self._denoiser, self._forward, self._inputs, self._encode = denoiser, forward, inputs, encode
         self._name = "sample" if "sample" in inputs else "hidden_states"
+        self.inputs = inputs
         self.sample: torch.Tensor = inputs[self._name]
         self.images = len(self.sample)
 

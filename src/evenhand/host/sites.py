@@ -15,9 +15,10 @@ import torch
 
 from evenhand.host.noise_level import NoiseLevel
 from evenhand.host.probe import Probe
+from evenhand.host.undo import Undo
 from evenhand.records import Request
 
-Site = Literal["prompt", "text embedding", "initial noise", "activation", "prediction", "latent", "probe"]
+Site = Literal["prompt", "text embedding", "initial noise", "activation", "prediction", "latent", "weight", "probe"]
 
 
 @dataclass(kw_only=True)
@@ -137,6 +138,14 @@ class LatentEffect(Effect, Protocol):
 
     def update(self, step: Step, latents: torch.Tensor) -> torch.Tensor:
         """The latents, changed."""
+        ...
+
+
+class WeightEffect(Effect, Protocol):
+    """Changes weights of the denoiser, for all images of the call."""
+
+    def install(self, denoiser: torch.nn.Module, undo: Undo) -> None:
+        """Put other weights in place, through `undo`."""
         ...
 
 

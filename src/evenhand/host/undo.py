@@ -24,6 +24,11 @@ class Undo:
         self._kept.append((owner, name, own, vars(owner)[name] if own else None))
         setattr(owner, name, value)
 
+    def swap(self, parameter: Any, data: Any) -> None:
+        """Give a parameter other values; `restore` puts the kept tensor back, to the bit."""
+        self._kept.append((parameter, "data", True, parameter.data))
+        parameter.data = data
+
     def restore(self) -> None:
         """Put every kept original back, the last replaced first; a second call does nothing."""
         while self._kept:

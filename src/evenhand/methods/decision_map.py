@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 
+from evenhand.host.runs import Onlooker
 from evenhand.host.sites import Step
 from evenhand.interventions.activation_pin import pooled
-from evenhand.methods.trajectories import Onlooker
 from evenhand.methods.vector_trials import Trials
 
 _PLACES = 4

@@ -23,8 +23,8 @@ from scipy.optimize import minimize
 from evenhand.errors import DeclinedError, InputError
 from evenhand.host.host import Host
 from evenhand.host.probe import Probe
+from evenhand.host.runs import Onlooker, Runs, run
 from evenhand.host.sites import Step
-from evenhand.methods.trajectories import Onlooker, Runs, run
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

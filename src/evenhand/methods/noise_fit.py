@@ -12,6 +12,7 @@ import torch
 from evenhand.concepts.allocation import image_seed
 from evenhand.concepts.concept import Concept
 from evenhand.errors import DeclinedError, InputError
+from evenhand.host.runs import Onlooker, Runs
 from evenhand.interventions.noise_draw import NoiseDraw
 from evenhand.interventions.noise_laws import Law, shifted, tilted
 from evenhand.interventions.storage import Card, Frame
@@ -26,7 +27,6 @@ from evenhand.methods.noise_estimators import (
     svm_axis,
 )
 from evenhand.methods.probit import Handle, fit_handle
-from evenhand.methods.trajectories import Onlooker, Runs
 from evenhand.methods.vector_fit import Texts, concept_of
 from evenhand.methods.vector_trials import Trials
 from evenhand.records import Request, Settings

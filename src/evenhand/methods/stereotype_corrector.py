@@ -23,6 +23,7 @@ from evenhand.concepts.concept import JOINT, Concept
 from evenhand.concepts.library import concept_names, load_concept
 from evenhand.concepts.prompts import PromptRow
 from evenhand.errors import DeclinedError, InputError
+from evenhand.host.runs import Onlooker, Runs, run
 from evenhand.host.sites import Attachable, Call
 from evenhand.interventions.assignment import Assigned
 from evenhand.interventions.latent_correction import LatentCorrection
@@ -39,7 +40,6 @@ from evenhand.methods.preference_score import (
     train_score,
 )
 from evenhand.methods.shown_classes import CLASS, FILTER, assigned_classes, classes_of, left_alone
-from evenhand.methods.trajectories import Onlooker, Runs, run
 from evenhand.methods.vector_fit import Texts
 from evenhand.methods.vector_trials import Trials, calibrate, strength_in
 

@@ -20,10 +20,11 @@ import torch
 
 from evenhand.host.carrier import channel_axis
 from evenhand.host.host import Host
-from evenhand.host.noise_level import NoiseLevel, noise_level
+from evenhand.host.noise_level import noise_level
 from evenhand.host.probe import Probe
+from evenhand.host.runs import Onlooker, Runs, frozen, run
 from evenhand.host.sites import Step
-from evenhand.methods.trajectories import MeanActivation, Onlooker, Runs, frozen, run
+from evenhand.methods.trajectories import MeanActivation
 
 
 def mean_difference(
@@ -162,7 +163,7 @@ class _Reconstructing:
             level = noise_level(self._host.pipe.scheduler, time, step.level.prediction)
             self._learning.step(
                 probe,
-                _target(level, clean, noise),
+                level.target(clean, noise),
                 None,
                 sample=level.alpha * clean + level.sigma * noise,
                 timestep=torch.tensor(time / family.timesteps_per_unit),
@@ -170,15 +171,6 @@ class _Reconstructing:
 
     def evidence(self) -> Sequence[Mapping[str, Any]]:
         return ()
-
-
-def _target(level: NoiseLevel, clean: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-    """What the denoiser should predict, in the model's own terms."""
-    if level.prediction == "epsilon":
-        return noise
-    if level.prediction == "v_prediction":
-        return level.alpha * noise - level.sigma * clean
-    return noise - clean if level.prediction == "flow" else clean
 
 
 def reconstruction(

@@ -13,12 +13,12 @@ from evenhand.concepts.allocation import image_seed
 from evenhand.concepts.concept import Concept
 from evenhand.concepts.library import concept_names, load_concept
 from evenhand.errors import DeclinedError, InputError
+from evenhand.host.runs import Runs
 from evenhand.interventions.storage import Card, Frame
 from evenhand.methods.decision_map import decision_map
 from evenhand.methods.fitting import Fitted, Fitting
 from evenhand.methods.latent_reader import LatentReader
 from evenhand.methods.shown_classes import from_phrases
-from evenhand.methods.trajectories import Runs
 from evenhand.methods.vector_direction import NAME, SAFE, Direction, Part, StrengthOf, closed_form, tensors_of
 from evenhand.methods.vector_estimators import Rounds, reconstruction, score_matching
 from evenhand.methods.vector_quality import controls, leakage, split_half, verdict

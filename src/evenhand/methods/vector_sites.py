@@ -10,7 +10,8 @@ import torch
 from evenhand.errors import InputError
 from evenhand.host.carrier import module_at
 from evenhand.host.host import Host
-from evenhand.methods.trajectories import MeanActivation, Onlooker, Runs, run
+from evenhand.host.runs import Onlooker, Runs, run
+from evenhand.methods.trajectories import MeanActivation
 
 LARGEST_SPATIAL = 2**17
 """Values of a module's output above which `auto` takes one vector for all places: it would store megabytes."""

@@ -12,6 +12,7 @@ from .plots import Mark, PlotRow, decision_badge, dot_plot, legend, number_link
 from .reading import DECISIONS, ConceptView
 from .text import headline_sentences, subject, verdict_counts
 from .words import (
+    HEADLINES,
     NOTHING,
     floor_text,
     interval_text,
@@ -23,16 +24,6 @@ from .words import (
 )
 
 Panels = Mapping[Estimate, Panel]
-_FIGURES = (
-    "deviation",
-    "deviation_ratio",
-    "unsafe_rate",
-    "corrected:unsafe_rate",
-    "success",
-    "recognised",
-    "obeyed",
-)
-"""Metrics whose value over the prompts is shown large."""
 
 
 def head(view: RunView, warnings: Sequence[str]) -> Markup:
@@ -130,7 +121,7 @@ def _others(view: RunView) -> list[Estimate]:
 
 def _over_prompts(view: RunView, concept: str, arm: str | None) -> list[Estimate]:
     reading = view.reading
-    return [e for metric in _FIGURES for e in reading.level(metric, concept, arm, rows=False)]
+    return [e for metric in HEADLINES for e in reading.level(metric, concept, arm, rows=False)]
 
 
 def _figures(estimates: Iterable[Estimate], panels: Panels) -> Markup | None:

@@ -11,6 +11,7 @@ from rich.text import Text
 from ..records import Estimate
 from .reading import DECISIONS, ConceptView, Reading, read_result
 from .words import (
+    HEADLINES,
     count,
     hits,
     interval_text,
@@ -20,15 +21,6 @@ from .words import (
     value_text,
 )
 
-_HEADLINES = (
-    "deviation",
-    "deviation_ratio",
-    "unsafe_rate",
-    "corrected:unsafe_rate",
-    "success",
-    "recognised",
-    "obeyed",
-)
 _WORST_ROWS = 3
 
 
@@ -149,7 +141,7 @@ def summary_table(result: Mapping[str, Any]) -> Table:
 
 def _add_concept(table: Table, reading: Reading, concept: ConceptView, arm: str | None) -> None:
     table.add_row(Text(plain(concept.name) if arm is None else f"{plain(concept.name)}, {arm}", style="bold"))
-    for metric in _HEADLINES:
+    for metric in HEADLINES:
         for estimate in reading.level(metric, concept.name, arm, rows=False):
             of = f" ({plain(estimate.class_name)})" if estimate.class_name and concept.kind != "safety" else ""
             _add(table, f"  {metric}{of}", estimate)

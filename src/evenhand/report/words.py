@@ -95,6 +95,17 @@ METRICS: dict[str, Metric] = {
 }
 """Metrics that are explained in words; any other one is shown under its own name."""
 
+HEADLINES = (
+    "deviation",
+    "deviation_ratio",
+    "unsafe_rate",
+    "corrected:unsafe_rate",
+    "success",
+    "recognised",
+    "obeyed",
+)
+"""Metrics whose value over the prompts is shown first, and large."""
+
 
 def metric_of(name: str) -> Metric:
     """The entry of a metric, also for "change:share" or "pooled_share"; an unknown name stands for itself."""

@@ -6,6 +6,8 @@ before anything is sampled, and so is what an intervention does to it:
 
 - the middle block holds the logarithms of a prompt's shares, so a vector c added there turns the shares p into
   p exp(c) / sum(p exp(c));
+- its only linear layer, `to_k`, takes them in; it is the identity, so a change M of its weight turns log p into
+  (1 + M) log p;
 - other sites act through the same posterior.
 
 It samples in milliseconds and needs no weights.
@@ -81,6 +83,8 @@ class ToyDenoiser(torch.nn.Module):
         self.pictures = torch.nn.Parameter(pictures)
         self.alphas_cumprod = torch.nn.Parameter(alphas_cumprod, requires_grad=False)
         self.mid_block = _Middle()
+        self.to_k = torch.nn.Linear(len(pictures), len(pictures), bias=False)
+        self.to_k.weight.data = torch.eye(len(pictures))
         self.config = FrozenDict(sample_size=SIDE, in_channels=CHANNELS)
 
     @property
@@ -94,7 +98,7 @@ class ToyDenoiser(torch.nn.Module):
         """Logarithms of shares, (rows, 1, classes), stand in for embedded text."""
         times = torch.as_tensor(timestep).long().expand(len(sample))
         signal = self.alphas_cumprod[times].to(sample)[:, None]
-        prior = self.mid_block(encoder_hidden_states[:, 0, :, None, None])[:, :, 0, 0]
+        prior = self.mid_block(self.to_k(encoder_hidden_states[:, 0])[:, :, None, None])[:, :, 0, 0]
         points = signal[:, :, None].sqrt() * self.pictures.flatten(1)  # (rows, classes, values)
         distance = (sample.flatten(1)[:, None] - points).square().sum(dim=2)
         posterior = torch.softmax(prior - distance / (2 * (1 - signal)), dim=1)

@@ -10,6 +10,7 @@ from typing import Any
 from ..errors import InputError, RunDirectoryError
 from ..files import slug
 from ..interventions.storage import CARD, save_intervention
+from ..interventions.weight_delta import save_lora
 from ..methods.method import Setting
 from ..methods.spec import parse_spec
 from ..methods.table import all_methods, method_of
@@ -57,7 +58,8 @@ class Fit:
 def fit(config: FitConfig, watcher: Watcher | None = None) -> Fit:
     """Fit a method on a model and save what was learnt, safetensors and a card, for `--with FOLDER`.
 
-    A method that needs several fits (a joint concept) writes one folder for each inside `out`.
+    A method that needs several fits (a joint concept) writes one folder for each inside `out`. What changes weights is
+    saved as a LoRA file too, which `load_lora_weights` takes.
 
     Raises: InputError (or a subclass) before anything is written; DeclinedError when the method declines on this model.
     Cost: see the method.
@@ -85,6 +87,8 @@ def fit(config: FitConfig, watcher: Watcher | None = None) -> Fit:
         found = fits.fit(plan, config.seed)
         folder = out if len(plans) == 1 else out / slug(_about(plan.values))
         save_intervention(folder, found.tensors, found.card)
+        if found.card.site == "weight":
+            save_lora(folder, found.tensors, model.host.family.denoiser)
         saved[str(folder)] = found.card.to_dict()
     return Fit(out=out, cards=saved)
 

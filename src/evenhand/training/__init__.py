@@ -1,0 +1,1 @@
+"""Population-level preference training: populations, cache, losses, trainer."""

@@ -1,0 +1,190 @@
+"""Winning and losing populations: images of one neutral prompt, with the declared shares and with the model's own.
+
+The winners of a prompt are made from it with words that name a class, drawn independently from the target (exactly
+balanced populations would lead past it, see `losses`); the losers from the prompt itself. Both sides have the same
+template, are trained under the neutral prompt, and pass the same check by the fit judge at its decision boundary: a
+winner shows the class that it was asked for, a loser one that can be told at all, and either is recognised as what its
+prompt names. Keeping only what a judge is sure of would train caricatures.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+
+from evenhand.concepts.allocation import allocate, image_seed
+from evenhand.concepts.prompts import PromptRow
+from evenhand.errors import DeclinedError, InputError
+from evenhand.records import Request, Sample
+
+Make = Callable[[Sequence[Request]], list[Sample]]
+"""Images of requests, with their latents."""
+Read = Callable[[Sequence[Sample]], list[tuple[str | None, str | None]]]
+"""For each image the class that is perceived, and the prompt row that it is recognised as (None: nobody can tell)."""
+
+FRAMES = ("a photo of", "a picture of", "an image of", "a portrait of")
+_TRIES = 4
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is built.
+
+    Args:
+        rows: neutral prompts.
+        target: class -> share among the winners.
+        words: class -> words that name it, added to a prompt after a comma.
+        side: images on either side of a population.
+        populations: pairs of populations for each row.
+        seed: of the run.
+    """
+
+    rows: tuple[PromptRow, ...]
+    target: Mapping[str, float]
+    words: Mapping[str, str]
+    side: int = 4
+    populations: int = 6
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.rows:
+            raise InputError("no prompts to build populations of; give a concept whose prompt set the model knows")
+        if min(self.side, self.populations) < 1:
+            raise InputError(f"side={self.side} and populations={self.populations}, expected 1 or more of each")
+        missing = [name for name, share in self.target.items() if share > 0 and not self.words.get(name)]
+        if missing:
+            raise InputError(f"there are no words for the class {missing[0]!r}; give some for every class")
+
+    @property
+    def images(self) -> int:
+        """The fewest that will be made: those that are rejected are made again."""
+        return 2 * self.side * self.populations * len(self.rows)
+
+    def describe(self, steps: int, images_per_second: float | None = None) -> str:
+        """One line: images, denoiser evaluations, and minutes where a rate is known."""
+        evaluations = 2 * steps * self.images
+        text = f"{self.images:,} images ({len(self.rows)} prompts), {evaluations:,} denoiser evaluations"
+        return text if images_per_second is None else f"{text}, {self.images / images_per_second / 60:.1f} minutes"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Slot:
+    """One image that is wanted: its caption in training, the prompt that makes it, and the class it must show."""
+
+    row: str
+    caption: str
+    prompt: str
+    population: int
+    winner: bool
+    shown: str | None
+    index: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Made:
+    """One image that passed: its slot, the class that is perceived, its seed and latents."""
+
+    slot: Slot
+    label: str
+    seed: int
+    latents: torch.Tensor
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Populations:
+    """What was built, and why images were rejected, by side and reason."""
+
+    images: tuple[Made, ...]
+    rejected: Mapping[str, int]
+    made: int
+
+
+def slots(plan: Plan) -> list[Slot]:
+    """Every image of a plan, population by population, winners first."""
+    found: list[Slot] = []
+    for place, row in enumerate(plan.rows):
+        for number in range(plan.populations):
+            caption = _caption(row, number)
+            for winner in (True, False):
+                for index in range(number * plan.side, (number + 1) * plan.side):
+                    shown = allocate(plan.target, plan.seed, row.name, index, "iid") if winner else None
+                    prompt = caption if shown is None else f"{caption}, {plan.words[shown]}"
+                    found.append(
+                        Slot(
+                            row=row.name,
+                            caption=caption,
+                            prompt=prompt,
+                            population=place * plan.populations + number,
+                            winner=winner,
+                            shown=shown,
+                            index=index,
+                        )
+                    )
+    return found
+
+
+def build(plan: Plan, make: Make, read: Read) -> Populations:
+    """Make and check every image; one that is rejected is made again from another seed, at most four times in all.
+
+    A winner keeps its class when it is made again, so that the shares stay those of the target.
+
+    Raises:
+        DeclinedError: an image that nothing brought through the check, with the reasons.
+
+    Cost: the plan's images, and those that were rejected.
+    """
+    open_slots, kept = slots(plan), dict[Slot, Made]()
+    rejected: collections.Counter[str] = collections.Counter()
+    made = 0
+    for attempt in range(_TRIES):
+        requests = [_request(slot, plan.seed, attempt) for slot in open_slots]
+        samples = make(requests)
+        made += len(samples)
+        again: list[Slot] = []
+        for slot, sample, (label, row) in zip(open_slots, samples, read(samples), strict=True):
+            reason = _reason(slot, label, row)
+            if reason or label is None or sample.latents is None:
+                rejected[f"{'winner' if slot.winner else 'loser'}: {reason}"] += 1
+                again.append(slot)
+            else:
+                latents = torch.from_numpy(sample.latents)
+                kept[slot] = Made(slot=slot, label=label, seed=sample.request.seed, latents=latents)
+        open_slots = again
+        if not open_slots:
+            return Populations(images=tuple(kept[one] for one in slots(plan)), rejected=dict(rejected), made=made)
+    reasons = ", ".join(f"{count} {reason}" for reason, count in rejected.most_common())
+    first = open_slots[0]
+    raise DeclinedError(
+        f'{len(open_slots)} images passed no check in {_TRIES} tries, the first of "{first.prompt}" ({reasons}); the '
+        "model may not obey these words: give others with words=, or leave that prompt out"
+    )
+
+
+def _request(slot: Slot, seed: int, attempt: int) -> Request:
+    role = "winner" if slot.winner else "loser"
+    return Request(
+        row=slot.row,
+        prompt=slot.prompt,
+        index=slot.index,
+        seed=image_seed(seed, "fit", f"{slot.row} {role} {attempt}", slot.index),
+    )
+
+
+def _reason(slot: Slot, label: str | None, row: str | None) -> str:
+    """Why an image is rejected; "" where it is not. The same rule on both sides, but for the class asked for."""
+    if label is None:
+        return "the judge abstains"
+    if row is not None and row != slot.row:
+        return "shows something else"
+    return "shows another class" if slot.winner and label != slot.shown else ""
+
+
+def _caption(row: PromptRow, number: int) -> str:
+    """The row's own phrase, in turn in several frames, so that what is learnt does not hang on one of them."""
+    phrase = row.phrase or row.prompt(number)
+    if not phrase.startswith(f"{FRAMES[0]} "):
+        return phrase
+    return phrase.replace(FRAMES[0], FRAMES[number % len(FRAMES)], 1)

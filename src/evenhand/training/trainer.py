@@ -1,0 +1,311 @@
+"""Trains a LoRA of the denoiser on preferences between populations; the reference is the model with the LoRA off."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from safetensors import safe_open
+from safetensors.torch import save
+
+from evenhand.errors import EvenhandError, InputError
+from evenhand.files import write_bytes
+from evenhand.training.cache import PreferenceData
+from evenhand.training.denoising import errors
+from evenhand.training.lora import add_lora, lora_of, remove_lora, set_lora
+from evenhand.training.losses import LOSSES, Rewards, population_weights
+from evenhand.watch import Silent, Watcher
+
+_STATE = "state.safetensors"
+
+
+class TrainingError(EvenhandError):
+    """Training went wrong; the last good adapter is kept."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PopulationPreferenceConfig:
+    """How a LoRA is trained.
+
+    Args:
+        output_dir: where state and logs are kept; a state that lies there is continued.
+        loss: one of `losses.LOSSES`.
+        beta: factor on implicit rewards, which are differences of mean squared errors; above 0.
+        learning_rate: of AdamW, at its highest.
+        warmup: steps over which it rises; afterwards it falls linearly to 0.
+        max_steps: optimiser steps.
+        populations_per_step: pairs of populations for each, over all processes.
+        micro_batch: images of one denoiser call; a population that does not fit is taken apart for the losses that
+            allow it exactly (`population`).
+        rank: of the LoRA; its alpha is the same.
+        targets: names of the linear layers that get one.
+        max_grad_norm: gradients are clipped there.
+        sft_weight: of plain training on the winners, added to the loss; 0 is off.
+        gradient_checkpointing: less memory for more time.
+        save_every: steps between two saved states.
+        seed: of the LoRA's start and of the order of the populations.
+    """
+
+    output_dir: Path
+    loss: str = "population"
+    beta: float = 2000.0
+    learning_rate: float = 1e-4
+    warmup: int = 20
+    max_steps: int = 600
+    populations_per_step: int = 4
+    micro_batch: int = 64
+    rank: int = 16
+    targets: tuple[str, ...] = ("to_q", "to_k", "to_v", "to_out.0")
+    max_grad_norm: float = 1.0
+    sft_weight: float = 0.0
+    gradient_checkpointing: bool = False
+    save_every: int = 100
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.loss not in LOSSES:
+            raise InputError(f"loss={self.loss!r}, expected one of {', '.join(LOSSES)}")
+        positive = ("beta", "learning_rate", "max_steps", "populations_per_step", "micro_batch", "rank", "save_every")
+        for name in positive:
+            if not getattr(self, name) > 0:
+                raise InputError(f"{name}={getattr(self, name)}, expected a number above 0")
+
+
+Callback = Callable[["PopulationPreferenceTrainer"], bool]
+"""Called after every step; True stops the training."""
+
+
+class PopulationPreferenceTrainer:
+    """Trains the denoiser's LoRA; the rest of the model stays as it is.
+
+    Args:
+        denoiser: of the pipeline; a LoRA is put in.
+        scheduler: of the pipeline, for its noise levels.
+        config: how.
+        data: cached images; see `training.cache`.
+        timesteps_per_unit: of the model's family.
+        callbacks: called after every step.
+        watcher: told of progress.
+
+    Raises:
+        InputError: the state in the output folder is of another configuration.
+    """
+
+    def __init__(
+        self,
+        denoiser: Any,
+        scheduler: Any,
+        config: PopulationPreferenceConfig,
+        data: PreferenceData,
+        *,
+        timesteps_per_unit: float = 1.0,
+        callbacks: tuple[Callback, ...] = (),
+        watcher: Watcher | None = None,
+    ) -> None:
+        self.config, self.data = config, data
+        self.step = 0
+        self._scheduler, self._unit = scheduler, timesteps_per_unit
+        self._callbacks, self._watcher = callbacks, watcher or Silent()
+        self._accelerator = Accelerator(cpu=next(denoiser.parameters()).device.type == "cpu")
+        self._share = self._own_share()
+        self.denoiser = denoiser
+        self._learning = add_lora(denoiser, rank=config.rank, targets=config.targets, seed=config.seed)
+        if config.gradient_checkpointing:
+            denoiser.enable_gradient_checkpointing()
+        self._optimiser = torch.optim.AdamW(self._learning, lr=config.learning_rate, weight_decay=0.0)
+        self._prepared = self._accelerator.prepare_model(denoiser)
+        self._load()
+
+    def train(self) -> list[dict[str, float]]:
+        """Train to the last step, or until a callback stops it; returns what was logged.
+
+        Raises:
+            TrainingError: the loss or a gradient is no number; the adapter is that of the last saved state.
+
+        Cost: for each step a forward and a backward of every image of its populations.
+        """
+        config, logged = self.config, []
+        self._watcher.start("training", total=config.max_steps, done=self.step)
+        while self.step < config.max_steps:
+            started = time.monotonic()
+            facts = self._advance()
+            facts["seconds"] = round(time.monotonic() - started, 4)
+            logged.append(facts)
+            self._log(facts)
+            self._watcher.advance()
+            if self.step % config.save_every == 0:
+                self.save()
+            stop = [callback(self) for callback in self._callbacks]
+            if any(stop):
+                break
+        self.save()
+        return logged
+
+    def lora(self) -> dict[str, torch.Tensor]:
+        """The adapter's weights, named as `load_lora_weights` expects them inside the denoiser."""
+        return lora_of(self.denoiser)
+
+    def restore(self, lora: Mapping[str, torch.Tensor]) -> None:
+        """Put back weights that `lora` gave."""
+        set_lora(self.denoiser, lora)
+
+    def close(self) -> None:
+        """Take the adapter out of the denoiser, which then is what it was."""
+        remove_lora(self.denoiser)
+
+    def save(self) -> None:
+        """Write the adapter, the optimiser's moments and the step, at once or not at all."""
+        if not self._accelerator.is_main_process:
+            return
+        tensors = {f"lora.{name}": value for name, value in self.lora().items()}
+        for number, parameter in enumerate(self._learning):
+            for key, value in self._optimiser.state.get(parameter, {}).items():
+                tensors[f"optimiser.{number}.{key}"] = value
+        self.config.output_dir.mkdir(parents=True, exist_ok=True)
+        facts = {"step": str(self.step), "config": self._mark()}
+        kept = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+        write_bytes(self.config.output_dir / _STATE, save(kept, metadata=facts))
+
+    def _own_share(self) -> slice:
+        count, processes = self.config.populations_per_step, self._accelerator.num_processes
+        if count % processes:
+            raise InputError(f"populations_per_step={count} does not divide over {processes} processes")
+        size, rank = count // processes, self._accelerator.process_index
+        return slice(rank * size, (rank + 1) * size)
+
+    def _mark(self) -> str:
+        decisive = dataclasses.asdict(self.config)
+        del decisive["output_dir"], decisive["save_every"], decisive["gradient_checkpointing"]
+        return json.dumps({**decisive, "images": len(self.data.latents), "data": self.data.seed}, default=str)
+
+    def _load(self) -> None:
+        file = self.config.output_dir / _STATE
+        if not file.is_file():
+            return
+        with safe_open(file, framework="pt") as stored:
+            facts = stored.metadata()
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118  it is no dict
+        if facts["config"] != self._mark():
+            raise InputError(
+                f"{self.config.output_dir} holds the training of another configuration; name another folder"
+            )
+        self.step = int(facts["step"])
+        self.restore({name[5:]: value for name, value in tensors.items() if name.startswith("lora.")})
+        for number, parameter in enumerate(self._learning):
+            prefix = f"optimiser.{number}."
+            own = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+            if own:
+                self._optimiser.state[parameter].update(own)
+
+    def _chosen(self) -> tuple[list[int], int]:
+        """The populations of this step for this process, and the draw; every epoch has an order of its own."""
+        count = self.config.populations_per_step
+        found, draw = [], 0
+        for place in range(self.step * count, (self.step + 1) * count):
+            epoch, within = divmod(place, self.data.populations)
+            rng = torch.Generator("cpu").manual_seed(self.config.seed * 1_000_003 + epoch)
+            found.append(int(torch.randperm(self.data.populations, generator=rng)[within]))
+            draw = epoch
+        return found[self._share], draw % self.data.draws
+
+    def _advance(self) -> dict[str, float]:
+        for group in self._optimiser.param_groups:
+            group["lr"] = self.config.learning_rate * self._factor()
+        populations, draw = self._chosen()
+        rows = torch.cat([self.data.rows_of(one) for one in populations])
+        self._optimiser.zero_grad()
+        loss, rewards = self._backward(rows, draw)
+        norm = float(torch.nn.utils.clip_grad_norm_(self._learning, self.config.max_grad_norm))
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            self._fail()
+        self._optimiser.step()
+        self.step += 1
+        seen = self._everywhere({"loss": loss, "gradient": norm, **self._seen(rewards, rows, draw)})
+        return {"step": self.step, **seen}
+
+    def _backward(self, rows: torch.Tensor, draw: int) -> tuple[float, Rewards]:
+        """Gradients of the loss on these images; exact for any micro-batch where the loss allows it."""
+        config = self.config
+        if len(rows) <= config.micro_batch:
+            rewards = self._rewards(rows, draw)
+            loss = self._loss(rewards)
+            self._accelerator.backward(loss)
+            return float(loss.detach()), dataclasses.replace(rewards, values=rewards.values.detach())
+        if config.loss != "population":
+            raise InputError(
+                f"micro_batch={config.micro_batch} is less than the {len(rows)} images of a step; with "
+                f"loss={config.loss} a step is one batch: fewer populations_per_step, or loss=population"
+            )
+        with torch.no_grad():
+            parts = [self._rewards(part, draw).values for part in rows.split(config.micro_batch)]
+        known = self._sided(torch.cat(parts), rows)
+        weights = population_weights(known, config.beta)
+        for part, weight in zip(rows.split(config.micro_batch), weights.split(config.micro_batch), strict=True):
+            own = self._rewards(part, draw)
+            self._accelerator.backward((weight * own.values).sum() + self._winners(own, len(rows)))
+        return float(LOSSES["population"](known, config.beta)), known
+
+    def _loss(self, rewards: Rewards) -> torch.Tensor:
+        return LOSSES[self.config.loss](rewards, self.config.beta) + self._winners(rewards, len(rewards.values))
+
+    def _winners(self, rewards: Rewards, images: int) -> torch.Tensor:
+        """Plain training on the winners, as a part of a mean over `images`."""
+        if not self.config.sft_weight:
+            return torch.zeros((), device=rewards.values.device)
+        return -self.config.sft_weight * rewards.values[rewards.winner].sum() / max(images / 2, 1)
+
+    def _rewards(self, rows: torch.Tensor, draw: int) -> Rewards:
+        what = self.data.noised(self._scheduler, rows, draw)
+        own = errors(self._prepared, self.data.conditions, self.data.prompt[rows], what, self._unit)
+        return self._sided(self.data.reference[rows, draw].to(own) - own, rows)
+
+    def _sided(self, values: torch.Tensor, rows: torch.Tensor) -> Rewards:
+        return Rewards(values=values, winner=self.data.winner[rows], population=self.data.population[rows])
+
+    def _factor(self) -> float:
+        """Of the learning rate: up over the warm-up, then down to 0 at the last step."""
+        config = self.config
+        rising = (self.step + 1) / (config.warmup + 1) if self.step < config.warmup else 1.0
+        falling = (config.max_steps - self.step) / max(config.max_steps - config.warmup, 1)
+        return min(rising, falling, 1.0)
+
+    def _seen(self, rewards: Rewards, rows: torch.Tensor, draw: int) -> dict[str, float]:
+        """Implicit accuracy (populations whose winners are preferred), and how either side's error moved."""
+        error = self.data.reference[rows, draw] - rewards.values.cpu()
+        reference = self.data.reference[rows, draw]
+        winner = rewards.winner
+        return {
+            "accuracy": float((rewards.sums() > 0).float().mean()),
+            "winner_error": float((error[winner] / reference[winner]).mean()),
+            "loser_error": float((error[~winner] / reference[~winner]).mean()),
+        }
+
+    def _everywhere(self, facts: dict[str, float]) -> dict[str, float]:
+        """The mean over all processes."""
+        if self._accelerator.num_processes == 1:
+            return facts
+        values = torch.tensor(list(facts.values()), dtype=torch.float64)
+        mean: Any = self._accelerator.reduce(values, reduction="mean")
+        return dict(zip(facts, mean.tolist(), strict=True))
+
+    def _fail(self) -> None:
+        failed = self.step + 1
+        self._optimiser.state.clear()
+        self._load()
+        raise TrainingError(
+            f"the loss of step {failed} is no number; the adapter is that of step {self.step}: "
+            "take a lower learning_rate or beta"
+        )
+
+    def _log(self, facts: Mapping[str, float]) -> None:
+        if self._accelerator.is_main_process:
+            self.config.output_dir.mkdir(parents=True, exist_ok=True)
+            with (self.config.output_dir / "log.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps(dict(facts)) + "\n")

@@ -1,0 +1,166 @@
+"""Fitting on population preferences: what is built, what is spent, when it stops, and when it declines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_pipelines import ready
+
+from evenhand.concepts.prompts import PromptRow
+from evenhand.errors import DeclinedError, InputError
+from evenhand.host.host import Host
+from evenhand.host.sampler import sample
+from evenhand.interventions.storage import load_intervention, save_intervention
+from evenhand.interventions.weight_delta import WeightDelta
+from evenhand.methods import population_preference
+from evenhand.methods.fitting import Fitted, Fitting
+from evenhand.methods.method import Setting
+from evenhand.records import Request, Sample, Settings
+from evenhand.watch import Silent
+
+METHOD = population_preference.METHOD
+SETTINGS = Settings(steps=2, guidance=2.0)
+ROWS = ("nurse", "baker")
+SMALL = {
+    "side": "2",
+    "populations": "2",
+    "draws": "2",
+    "steps": "6",
+    "look": "2",
+    "looks": "20",
+    "batch": "2",
+    "rank": "2",
+}
+
+
+@pytest.fixture
+def host() -> Iterator[Host]:
+    with Host.wrap(ready("sd1")) as one:
+        yield one
+
+
+class Judge:
+    """Reads winners as what they were asked for; in the k-th look a given share of the images as women."""
+
+    def __init__(self, shares: Sequence[float], *, recognised: Sequence[float] = (1.0,) * 9) -> None:
+        self.shares, self.recognised = list(shares), list(recognised)
+        self.looks = 0
+
+    def read(self, samples: Sequence[Sample], concepts: Sequence[Any]) -> list[tuple[str | None, ...]]:
+        if any(", " in one.request.prompt for one in samples):
+            return [(self._asked(one.request), one.request.row)[: len(concepts)] for one in samples]
+        share, seen = self.shares[self.looks], self.recognised[self.looks]
+        self.looks += 1
+        found: list[tuple[str | None, ...]] = []
+        for place, one in enumerate(samples):
+            label = "female" if place % 20 < round(20 * share) else "male"
+            row = one.request.row if place < seen * len(samples) else "other"
+            found.append((label, row)[: len(concepts)])
+        return found
+
+    def _asked(self, request: Request) -> str:
+        return "female" if request.prompt.endswith(", woman") else "male"
+
+
+def fitting(host: Host, judge: Judge) -> Fitting:
+    def make(attached: Sequence[Any], requests: Sequence[Request]) -> list[Sample]:
+        with host.attached(*attached):
+            return list(sample(host, requests, SETTINGS, batch_size=8, keep_latents=True))
+
+    return Fitting(
+        host=host,
+        settings=SETTINGS,
+        setting=Setting(),
+        make=make,
+        read=judge.read,
+        knows=lambda concept: True,
+        rows=lambda concept: tuple(
+            PromptRow(name=row, templates=(f"photo of {row}",), phrase=f"a photo of a {row}") for row in ROWS
+        ),
+        judge_hash="judge",
+        watcher=Silent(),
+    )
+
+
+def fitted(host: Host, judge: Judge, **more: str) -> Fitted:
+    assert METHOD.fit is not None
+    (plan,) = METHOD.plans(Setting(), METHOD.read({**SMALL, **more}))
+    return METHOD.fit(fitting(host, judge), plan.values)
+
+
+def test_the_target_is_part_of_what_is_fitted() -> None:
+    plans = [
+        METHOD.plans(Setting(targets=targets), METHOD.read({}))[0].values["target"]
+        for targets in ({}, {"gender": {"female": 0.3, "male": 0.7}})
+    ]
+    assert plans == ['{"female": 0.5, "male": 0.5}', '{"female": 0.3, "male": 0.7}']
+
+
+def test_the_best_adapter_that_was_seen_is_kept_and_the_model_given_back(host: Host) -> None:
+    names = [name for name, _ in host.denoiser.named_modules()]
+    found = fitted(host, Judge([0.9, 0.6, 0.5, 0.9]))
+    assert [name for name, _ in host.denoiser.named_modules()] == names
+    looks = found.card.effect["looks"]
+    assert [one["step"] for one in looks] == [0, 2, 4, 6]
+    # 18 of 20 in either row: the square of .4, less .9 x .1 / 19
+    assert looks[0]["deviation"] == pytest.approx((0.4**2 - 0.09 / 19) ** 0.5, abs=1e-4)
+    assert looks[2]["deviation"] == 0.0
+    second = fitted(host, Judge([0.9, 0.6, 0.5, 0.5]), steps="4")
+    assert all(torch.equal(found.tensors[name], value) for name, value in second.tensors.items())
+
+
+def test_what_is_spent_is_counted(host: Host) -> None:
+    before = host.evaluations
+    effect = fitted(host, Judge([0.9, 0.6, 0.5, 0.5])).card.effect
+    assert host.evaluations - before == effect["evaluations"]
+    # 16 images of 2 steps with guidance; a step of each of 4 captions; 2 draws of each image
+    assert effect["images"] == effect["made"] == 16
+    assert effect["evaluations_of_data"] == 16 * 2 * 2 + 4 + 16 * 2
+    # then 4 looks of 40 images, and 6 steps of 2 populations of 4 images
+    assert effect["evaluations"] - effect["evaluations_of_data"] == 4 * 40 * 2 * 2 + 6 * 2 * 4
+
+
+def test_it_stops_when_the_upper_limit_is_low_enough(host: Host) -> None:
+    found = fitted(host, Judge([0.9, 0.5, 0.5, 0.5]), limit="0.4")
+    assert [one["step"] for one in found.card.effect["looks"]] == [0, 2]
+
+
+def test_an_adapter_that_shows_less_of_what_was_asked_for_is_not_kept(host: Host) -> None:
+    with pytest.raises(DeclinedError, match=r"no adapter is fairer in gender .* \(deviation 0.39 at step 0"):
+        fitted(host, Judge([0.9, 0.5, 0.5, 0.5], recognised=[1.0, 0.9, 0.9, 0.9]))
+
+
+def test_no_fairer_adapter_declines_and_gives_the_model_back(host: Host) -> None:
+    before = host.weights_hash
+    with pytest.raises(DeclinedError, match="take more steps="):
+        fitted(host, Judge([0.6, 0.9, 0.9, 0.9]))
+    del host.__dict__["weights_hash"]
+    assert host.weights_hash == before
+
+
+def test_saved_and_loaded_it_makes_the_same_images(host: Host, tmp_path: Path) -> None:
+    found = fitted(host, Judge([0.9, 0.6, 0.5, 0.5]))
+    save_intervention(tmp_path / "fit", found.tensors, found.card)
+    loaded = Fitted(*load_intervention(tmp_path / "fit", host))
+
+    def made(one: Fitted) -> list[Any]:
+        delta = METHOD.build(Setting(fitted=(one,)), METHOD.read({"strength": "30"}))
+        assert isinstance(delta, WeightDelta)
+        requests = [Request(row="x", prompt="a nurse", index=i, seed=i) for i in range(2)]
+        with host.attached(delta):
+            return [s.latents for s in sample(host, requests, SETTINGS, batch_size=2, keep_latents=True)]
+
+    first, second = made(found), made(loaded)
+    assert all((one == two).all() for one, two in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize("concept", ["unsafe"])
+def test_a_safety_concept_is_refused(host: Host, concept: str) -> None:
+    assert METHOD.fit is not None
+    values = {**METHOD.read({**SMALL, "concept": concept}), "target": "{}"}
+    with pytest.raises(InputError, match="use safe-guidance"):
+        METHOD.fit(fitting(host, Judge([0.5])), values)

@@ -1,0 +1,39 @@
+"""Cached preferences of a tiny model that took no sampling."""
+
+from __future__ import annotations
+
+import torch
+
+from evenhand.host.families import prediction_type
+from evenhand.host.host import Host
+from evenhand.host.runs import Runs, run
+from evenhand.training.cache import PreferenceData, draw_timesteps, with_reference
+from evenhand.training.denoising import encode_prompts
+
+
+def preferences(host: Host, *, populations: int = 4, side: int = 2, draws: int = 2, seed: int = 0) -> PreferenceData:
+    """Random latents: winners lie a step away from losers, so that there is something to prefer."""
+    prompts = ("a nurse", "a baker")
+    conditions = encode_prompts(host, prompts)
+    rng = torch.Generator().manual_seed(seed)
+    shape = _latent_shape(host)
+    images = 2 * side * populations
+    winner = torch.tensor(([True] * side + [False] * side) * populations)
+    latents = torch.randn(images, *shape, generator=rng) + torch.where(winner, 1.0, -1.0).view(-1, *[1] * len(shape))
+    population = torch.arange(populations).repeat_interleave(2 * side)
+    data = PreferenceData(
+        latents=latents,
+        winner=winner,
+        population=population,
+        prompt=population % 2,
+        timesteps=draw_timesteps(populations, draws, seed),
+        reference=torch.zeros(images, draws),
+        conditions=conditions,
+        seed=seed,
+        prediction=prediction_type(host.pipe),
+    )
+    return with_reference(data, host.denoiser, host.pipe.scheduler, host.family.timesteps_per_unit)
+
+
+def _latent_shape(host: Host) -> tuple[int, ...]:
+    return tuple(run(host, "a", Runs(seeds=(0,), steps=1, batch=1)).shape[1:])
