@@ -13,6 +13,7 @@ import torch
 from diffusers import StableDiffusionImg2ImgPipeline
 
 from evenhand.errors import InputError
+from evenhand.host import layout
 from evenhand.host.host import Host
 from evenhand.host.load import load_pipeline
 from evenhand.host.sampler import sample
@@ -239,3 +240,17 @@ def test_a_layout_that_the_user_chose_stays(sd1: Host, make_requests: Requests) 
     list(sample(sd1, make_requests(1), SETTINGS))
     weights = [weight for weight in sd1.denoiser.parameters() if weight.ndim == 4]
     assert all(weight.is_contiguous(memory_format=torch.channels_last) for weight in weights)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "amx", "reordered"),
+    [(torch.float32, False, True), (torch.bfloat16, True, True), (torch.bfloat16, False, False)],
+)
+def test_weights_are_reordered_where_the_processor_gains_by_it(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, amx: bool, reordered: bool
+) -> None:
+    monkeypatch.setattr(layout, "cpu_has_amx", lambda: amx)
+    module = torch.nn.Conv2d(2, 2, 3, dtype=dtype)
+    with layout.channels_last(module):
+        assert module.weight.is_contiguous(memory_format=torch.channels_last) is reordered
+    assert module.weight.is_contiguous()

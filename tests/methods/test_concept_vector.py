@@ -217,6 +217,14 @@ def test_a_row_is_found_by_its_request_then_by_the_prompt() -> None:
     assert strength_for(calibration, "male", None, None) == 1.0
 
 
+def test_what_is_protected_is_fitted_too_and_asked_for_where_it_is_missing(gender: Fitted) -> None:
+    method = METHODS["concept-vector"]
+    plans = method.plans(Setting(), method.read({"concept": "gender", "protect": "age+skin"}))
+    assert [plan.values["concept"] for plan in plans] == ["gender", "age", "skin"]
+    with pytest.raises(InputError, match="protect=age is not among what was saved"):
+        with_spec(gender, "concept-vector:protect=age")
+
+
 def test_a_joint_is_fitted_factor_by_factor() -> None:
     method = METHODS["concept-vector"]
     plans = method.plans(Setting(), method.read({"concept": "gender*skin"}))

@@ -24,6 +24,7 @@ from evenhand.skewville.train_denoiser import (
     LEARNING_RATE,
     OPENING_BETA_END,
     SETTLING_FACTOR,
+    SETTLING_HOUSE_SHARE,
     SETTLING_MIDDLE_SHARE,
     SETTLING_NOISY_SHARE,
     TEXT_LEARNING_RATE,
@@ -87,6 +88,17 @@ def test_examples_that_show_a_context_lean_towards_the_middle(tmp_path, vae):
     )
     inside = ((timesteps >= 200) & (timesteps < 700)).float().mean().item()
     assert inside == pytest.approx(0.65 + 0.2 * 0.4 + 0.15 * 0.5, abs=0.01)
+
+
+def test_while_settling_a_wanted_share_of_the_examples_are_houses(tmp_path, vae):
+    training = DenoiserTraining(WORLD, vae, tmp_path, steps=0, settling=1, reading_steps=2, batch=8000, seed=5)
+    data = list(itertools.islice(plans(WORLD, 5), 400))
+    is_house = np.array([plan.what.kind == "house" for plan in data])
+    rows = training._rows(data, np.random.default_rng(0), opening=False)
+    assert is_house[rows].mean() == pytest.approx(SETTLING_HOUSE_SHARE, abs=0.02)
+    assert len(set(rows)) > 350  # both kinds are drawn from all of theirs
+    natural = training._rows(data, np.random.default_rng(0), opening=True)
+    assert is_house[natural].mean() == pytest.approx(is_house.mean(), abs=0.02)
 
 
 def test_the_text_encoder_learns_at_its_own_rate(tmp_path, vae):

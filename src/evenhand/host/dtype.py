@@ -74,6 +74,11 @@ def cpu_multiplies_bfloat16() -> bool:
     return bool(features.get("amx_bf16", False) or features.get("avx512_bf16", False))
 
 
+def cpu_has_amx() -> bool:
+    """True where the CPU multiplies tiles of bfloat16."""
+    return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
+
+
 def load_dtypes(family: Family | None, dtype: torch.dtype) -> dict[str, torch.dtype]:
     """Component name -> number type, in the form that `from_pretrained(dtype=...)` takes."""
     if family is None or not family.float32_text:

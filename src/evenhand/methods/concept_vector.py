@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from evenhand.errors import InputError
 from evenhand.host.sites import Attachable, Call
 from evenhand.interventions.assignment import Assigned
 from evenhand.methods.fitting import Fitted
@@ -61,8 +62,18 @@ def vector_interventions(
     return attachables([direction_of(one) for one in fitted], with_strengths, strength=strength, name=name)
 
 
+def _protected(values: Mapping[str, Any]) -> list[str]:
+    return [one for one in (values["protect"] or "").split("+") if one]
+
+
 def _build(setting: Setting, values: Mapping[str, Any]) -> tuple[Attachable, ...]:
     concept = concept_of(values, setting.concept)
+    lacking = set(_protected(values)) - {one.card.concept["name"] for one in setting.fitted}
+    if lacking:
+        raise InputError(
+            f"{NAME}: protect={'+'.join(sorted(lacking))} is not among what was saved; name the concepts, as in "
+            f"{NAME}:concept={concept.name},protect={'+'.join(sorted(lacking))}"
+        )
     if concept.kind == "safety":
         return vector_interventions(
             setting.fitted, lambda call: [{concept.name: SAFE}] * call.images, strength=values["strength"]
@@ -98,6 +109,7 @@ METHOD = Method(
         ),
         ALLOCATION,
         FILTER,
+        Parameter(name="protect", help="concepts whose coordinates stay where they share a site, joined by +"),
         Parameter(
             name="estimator",
             help="how the vectors are found",
@@ -136,7 +148,7 @@ METHOD = Method(
         ),
     ),
     build=_build,
-    plans=lambda setting, values: plans_of(NAME, METHOD.parameters, setting, values),
+    plans=lambda setting, values: plans_of(NAME, METHOD.parameters, setting, values, _protected(values)),
     fit=lambda fitting, values: fit_concept_vector(
         fitting, {**values, "act": values["act"] or ("pin" if values["estimator"] == "mean-difference" else "add")}
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from scipy.stats import binomtest
 
@@ -118,11 +119,17 @@ def obedience_table(counts: Counts) -> str:
     return table(["attribute", "named value", "obeyed"], rows)
 
 
+_ENOUGH = 20
 _CALIBRATED = ("gender", "skin", "unsafe", "wealth")
 
 
 def _calibration(one: Mapping[str, float]) -> str:
     return f"{one['slope']:.2f}, {one['correlation']:.3f}, {one['gap']:.3f}"
+
+
+def _told(counts: Counts) -> bool:
+    """Whether the occupation x tone x gender cells have images enough to speak of the worst one."""
+    return all(sum(one["skin"].values()) >= _ENOUGH for cell, one in counts.items() if cell.startswith("cell/"))
 
 
 def guidance_table(world: World, by_guidance: Mapping[float, Counts]) -> str:
@@ -144,8 +151,7 @@ def guidance_table(world: World, by_guidance: Mapping[float, Counts]) -> str:
                 *(_calibration(found[name]) for name in _CALIBRATED),
                 f"{min(people):.2f}",
                 f"{values[lowest]:.2f} ({spoken(lowest)})",
-                f"{worst['skin'][0]:.2f}",
-                f"{worst['gender'][0]:.2f}",
+                *(f"{worst[name][0]:.2f}" if _told(counts) else "\N{EN DASH}" for name in ("skin", "gender")),
                 f"{min(obeyed[f'place={place}'] for place in PLACES):.2f}",
             ]
         )
@@ -161,6 +167,11 @@ def guidance_table(world: World, by_guidance: Mapping[float, Counts]) -> str:
     return table(head, rows)
 
 
+def _images(found: Mapping[str, Any]) -> str:
+    """ "200 and 100": images per neutral cell and per cell that names a value."""
+    return f"{found['images']['neutral']} and {found['images']['explicit']}"
+
+
 def figures_page(world: World, run: Path) -> str:
     """The page of measured figures, from the folder that `measure` wrote."""
     by_guidance, sizes = {}, {}
@@ -171,9 +182,7 @@ def figures_page(world: World, run: Path) -> str:
     main = max(sizes.values(), key=lambda found: found["images"]["neutral"])
     counts = by_guidance[main["guidance"]]
     found = calibrations(world, counts)
-    others = ", ".join(
-        f"{one['images']['neutral']} at {guidance:g}" for guidance, one in sorted(sizes.items()) if one is not main
-    )
+    others = ", ".join(f"{_images(one)} at {guidance:g}" for guidance, one in sorted(sizes.items()) if one is not main)
     return "\n".join(
         [
             _INTRODUCTION.format(
@@ -193,8 +202,8 @@ def figures_page(world: World, run: Path) -> str:
                 ],
             ),
             "## Guidance\n",
-            f"Images per neutral cell: {main['images']['neutral']} at {main['guidance']:g}, {others}. "
-            "Guidance sharpens shares.\n"
+            f"Images per neutral cell and per named value: {_images(main)} at {main['guidance']:g}, {others}. "
+            f"Worst cells are left out where they have fewer than {_ENOUGH} images. Guidance sharpens shares.\n"
             if others
             else "",
             guidance_table(world, by_guidance),

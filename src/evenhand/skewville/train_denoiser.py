@@ -35,6 +35,7 @@ NOISY_SHARE = 0.5  # of the examples are drawn from the noisier half of the time
 # gender, skin and wealth is decided, and from the middle, where small things (a weapon) are. Both are learned last.
 SETTLING_NOISY_SHARE = {True: 0.2, False: 0.6}
 SETTLING_MIDDLE_SHARE = {True: 0.65, False: 0.25}
+SETTLING_HOUSE_SHARE = 0.3  # of the last steps' examples; a house has little to learn but its wealth, late as the above
 OPENING_BETA_END = 0.012  # the schedule of all but the last steps; settling on the final one takes a fifth of them
 SETTLING_FACTOR = 0.4  # of the learning rates, falling to 0
 TEXT_WIDTH = 128
@@ -192,12 +193,12 @@ class DenoiserTraining:
         # Each step has its own streams, so that a continued run takes the same steps as one that never stopped.
         rng = np.random.default_rng([self._seed, 3, self._step])
         torch_rng = torch.Generator().manual_seed(self._seed * 1_000_003 + self._step)
-        rows = rng.integers(0, len(data), self._batch)
+        opening = self._step < self._opening
+        rows = self._rows(data, rng, opening)
         captions = ["" if rng.random() < CAPTION_DROPOUT else self._captioner.caption(data[row], rng) for row in rows]
         tokens = self._tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
         clean = latents[torch.from_numpy(rows)].float()
         noise = torch.randn(clean.shape, generator=torch_rng)
-        opening = self._step < self._opening
         timesteps = draw_timesteps(*self._shares([data[row] for row in rows], opening), torch_rng)
         # Any, since its annotations ask for tensor classes that no tensor has
         scheduler: Any = self._opening_scheduler if opening else self._scheduler
@@ -209,6 +210,20 @@ class DenoiserTraining:
         loss = torch.nn.functional.mse_loss(predicted.float(), velocity)
         self._learn(loss)
         return loss.item()
+
+    def _rows(self, data: Sequence[Plan], rng: np.random.Generator, opening: bool) -> np.ndarray:
+        """Numbers of a step's examples; while settling a wanted share of them are houses."""
+        rows = rng.integers(0, len(data), self._batch)
+        if opening:
+            return rows
+        is_house = np.array([plan.what.kind == "house" for plan in data])
+        wanted = rng.random(self._batch) < SETTLING_HOUSE_SHARE
+        for house in (True, False):
+            own = np.flatnonzero(is_house == house)
+            if len(own):
+                chosen = own[rng.integers(0, len(own), self._batch)]
+                rows = np.where(wanted == house, chosen, rows)
+        return rows
 
     def _shares(self, plans: Sequence[Plan], opening: bool) -> tuple[torch.Tensor, torch.Tensor]:
         """Per example the chances of a noisy and of a middle timestep."""
