@@ -19,6 +19,7 @@ from evenhand.interventions.weight_delta import WeightDelta
 from evenhand.methods import population_preference
 from evenhand.methods.fitting import Fitted, Fitting
 from evenhand.methods.method import Setting
+from evenhand.methods.prompt_mix import words_of
 from evenhand.records import Request, Sample, Settings
 from evenhand.watch import Silent
 
@@ -98,6 +99,11 @@ def test_the_target_is_part_of_what_is_fitted() -> None:
         for targets in ({}, {"gender": {"female": 0.3, "male": 0.7}})
     ]
     assert plans == ['{"female": 0.5, "male": 0.5}', '{"female": 0.3, "male": 0.7}']
+
+
+def test_a_joint_is_asked_for_in_the_words_of_each_part() -> None:
+    joint = Setting().concept("gender*skin")
+    assert words_of(joint, joint.class_names[0]) == "woman, light skin"
 
 
 def test_the_best_adapter_that_was_seen_is_kept_and_the_model_given_back(host: Host) -> None:

@@ -26,6 +26,7 @@ from evenhand.methods.shown_classes import (
     left_alone,
     parts_of,
     plans_of,
+    protected_of,
     recall_concepts,
 )
 from evenhand.methods.vector_direction import NAME, SAFE, attachables, direction_of
@@ -62,13 +63,9 @@ def vector_interventions(
     return attachables([direction_of(one) for one in fitted], with_strengths, strength=strength, name=name)
 
 
-def _protected(values: Mapping[str, Any]) -> list[str]:
-    return [one for one in (values["protect"] or "").split("+") if one]
-
-
 def _build(setting: Setting, values: Mapping[str, Any]) -> tuple[Attachable, ...]:
     concept = concept_of(values, setting.concept)
-    lacking = set(_protected(values)) - {one.card.concept["name"] for one in setting.fitted}
+    lacking = set(protected_of(values)) - {one.card.concept["name"] for one in setting.fitted}
     if lacking:
         raise InputError(
             f"{NAME}: protect={'+'.join(sorted(lacking))} is not among what was saved; name the concepts, as in "
@@ -148,7 +145,7 @@ METHOD = Method(
         ),
     ),
     build=_build,
-    plans=lambda setting, values: plans_of(NAME, METHOD.parameters, setting, values, _protected(values)),
+    plans=lambda setting, values: plans_of(NAME, METHOD.parameters, setting, values, protected_of(values)),
     fit=lambda fitting, values: fit_concept_vector(
         fitting, {**values, "act": values["act"] or ("pin" if values["estimator"] == "mean-difference" else "add")}
     ),

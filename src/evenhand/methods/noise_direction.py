@@ -37,6 +37,7 @@ from evenhand.methods.shown_classes import (
     left_alone,
     parts_of,
     plans_of,
+    protected_of,
     recall_concepts,
 )
 from evenhand.methods.vector_fit import concept_of
@@ -118,11 +119,7 @@ class Coordinate:
 
 def _plans(setting: Setting, values: Mapping[str, Any]) -> list[FitPlan]:
     """Those of the concept, and of each protected one."""
-    return plans_of(NAME, METHOD.parameters, setting, values, _protected(values))
-
-
-def _protected(values: Mapping[str, Any]) -> list[str]:
-    return [one for one in (values["protect"] or "").split("+") if one]
+    return plans_of(NAME, METHOD.parameters, setting, values, protected_of(values))
 
 
 def _build(setting: Setting, values: Mapping[str, Any]) -> Attachable:

@@ -18,6 +18,7 @@ from evenhand.errors import DeclinedError, InputError
 from evenhand.host.families import prediction_type
 from evenhand.interventions.storage import Card, Frame
 from evenhand.methods.fitting import Fitted, Fitting
+from evenhand.methods.prompt_mix import words_of
 from evenhand.metrics.deviation import deviation
 from evenhand.metrics.rows import group_rows
 from evenhand.metrics.tally import Tally
@@ -107,7 +108,7 @@ class _Work:
 
     def populations(self) -> Populations:
         """The images of both sides."""
-        words = {one.name: one.words[0] if one.words else one.name for one in self._concept.classes}
+        words = {name: words_of(self._concept, name) for name in self._concept.class_names}
         plan = Plan(
             rows=self._rows,
             target=self._target,

@@ -42,17 +42,17 @@ def _assignment(setting: Setting, values: Mapping[str, Any]) -> Assignment:
 
 def _build(setting: Setting, values: Mapping[str, Any]) -> PromptMap:
     concept = setting.concept(values["concept"])
-    words = {name: _words(concept, name, values["words"]) for name in concept.class_names}
+    words = {name: words_of(concept, name, values["words"]) for name in concept.class_names}
     return prompt_mix(_assignment(setting, values), words).scaled(values["strength"])
 
 
-def _words(concept: Concept, name: str, pattern: str | None) -> str:
+def words_of(concept: Concept, name: str, pattern: str | None = None) -> str:
     """The first words by which a prompt names the class; of a joint those of each part; else the class's name."""
     if pattern is not None:
         return pattern.format(name)
     if JOINT in concept.name:
         factors = zip(concept.factors, name.split(JOINT), strict=True)
-        return ", ".join(_words(load_concept(factor), part, None) for factor, part in factors)
+        return ", ".join(words_of(load_concept(factor), part) for factor, part in factors)
     (one,) = (one for one in concept.classes if one.name == name)
     return one.words[0] if one.words else name
 

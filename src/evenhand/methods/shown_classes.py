@@ -30,6 +30,11 @@ FILTER = Parameter(
 )
 
 
+def protected_of(values: Mapping[str, Any]) -> list[str]:
+    """Names of the concepts of `protect=`."""
+    return [one for one in (values["protect"] or "").split("+") if one]
+
+
 def plans_of(
     method: str, parameters: Sequence[Parameter], setting: Setting, values: Mapping[str, Any], more: Sequence[str] = ()
 ) -> list[FitPlan]:
