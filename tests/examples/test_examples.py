@@ -35,6 +35,20 @@ def test_noise_direction_fits_and_draws(tmp_path: Path) -> None:
     assert (tmp_path / "fits" / "noise-direction-gender" / "card.json").is_file()
 
 
+@pytest.mark.slow
+def test_noise_selection_says_what_it_takes(tmp_path: Path) -> None:
+    said = run("noise_selection.py", "--images", "4", "--learn", "4", cwd=tmp_path)
+    assert "natural share" in said
+    assert "of 4 shown" in said
+    assert (tmp_path / "fits" / "noise-selection-gender" / "card.json").is_file()
+
+
+@pytest.mark.slow
+def test_the_corrector_counts_scarves(tmp_path: Path) -> None:
+    said = run("stereotype_corrector.py", "--images", "4", "--learn", "2", cwd=tmp_path)
+    assert said.count("a scarf in") == 4
+
+
 def test_every_example_is_run_here() -> None:
     text = Path(__file__).read_text()
     assert all(f'"{path.name}"' in text for path in EXAMPLES.glob("*.py"))

@@ -323,7 +323,7 @@ def test_a_short_schedule_and_a_cut_text_are_said(host: Hosts) -> None:
 
 
 def test_a_preset_in_shares_of_the_schedule() -> None:
-    assert preset("strong", TEXT, steps=50).categories[0].window.steps(25) == range(round(0.14 * 25), 25)
+    assert preset("strong", TEXT, steps=50).categories[0].window.steps(25) == range(3, 25)
     with pytest.raises(InputError, match="expected one of weak"):
         preset("mild")
 

@@ -21,6 +21,7 @@ from evenhand.metrics.paired import (
     mcnemar,
     mean_of_differences,
     paired_difference,
+    paired_ratio,
     squared_deviation_change,
     stuart_maxwell,
     swap_test,
@@ -79,6 +80,42 @@ def test_it_covers() -> None:
         low, high = paired_difference(*pairs(*counts.tolist()))[1]
         covered += low <= truth <= high
     assert 0.93 <= covered / 2000 <= 0.98
+
+
+def test_a_ratio_by_hand() -> None:
+    # 26 after, 22 before, 30 in either, 12 changed
+    before, after = pairs(18, 8, 4, 20)
+    ratio, (low, high) = paired_ratio(before, after)
+    assert ratio == pytest.approx(26 / 22)
+    one, two = (math.sqrt((1 - (k + 1) / 32) / (k + 1)) for k in (26, 22))
+    z = 1.959964 * math.sqrt(14 / (27 * 23)) / (one + two)
+    wilsons = [
+        [(2 * k + z * z + sign * z * math.sqrt(z * z + 4 * k * (1 - k / 30))) / (2 * (30 + z * z)) for sign in (-1, 1)]
+        for k in (26, 22)
+    ]
+    assert low == pytest.approx(wilsons[0][0] / wilsons[1][1], rel=1e-6)
+    assert high == pytest.approx(wilsons[0][1] / wilsons[1][0], rel=1e-6)
+    # pairs that show it in neither say nothing about a ratio
+    assert paired_ratio(*pairs(18, 8, 4, 2000)) == (ratio, (low, high))
+
+
+def test_a_ratio_of_what_was_never_seen() -> None:
+    assert paired_ratio(*pairs(0, 0, 0, 9)) == (None, (0.0, None))
+    ratio, (low, high) = paired_ratio(*pairs(0, 0, 9, 9))
+    assert (ratio, low) == (0, 0)
+    assert high is not None
+    assert high < 1
+
+
+def test_a_ratio_covers() -> None:
+    rng = np.random.default_rng(5)
+    held = 0
+    for _ in range(400):
+        shared = rng.random(150) < 0.3
+        before, after = shared | (rng.random(150) < 0.1), shared & (rng.random(150) < 0.8)
+        _, (low, high) = paired_ratio(before.tolist(), after.tolist())
+        held += low <= 0.24 / 0.37 <= (high or math.inf)
+    assert held / 400 >= 0.92
 
 
 @pytest.mark.parametrize("table", [(10, 8, 2, 10), (5, 0, 0, 5), (0, 7, 1, 0), (3, 4, 4, 3)])

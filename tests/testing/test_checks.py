@@ -47,6 +47,7 @@ TOYS: dict[str, tuple[Mapping[str, str], ToyWorld | None]] = {
             }
         ),
     ),
+    "noise-selection": ({"filter": "off", "images": "40", "share": "0.48"}, FITTING_WORLD),
     "noise-direction": ({"filter": "off", "images": "8"}, FITTING_WORLD),
     "stereotype-corrector": ({"filter": "off", "images": "8", "calibrate": "4"}, FITTING_WORLD),
     "population-preference": (

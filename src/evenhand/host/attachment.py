@@ -17,6 +17,7 @@ import torch
 from evenhand.errors import InputError
 from evenhand.host.carrier import Carrier
 from evenhand.host.families import Family, denoiser_of
+from evenhand.host.rehearsal import Rehearsal
 from evenhand.host.sites import Attachable, Call, Site
 from evenhand.host.undo import Undo
 from evenhand.records import Request
@@ -75,6 +76,8 @@ class Attachment:
             effect.install(denoiser_of(self._pipe, self._family), undo)
         if "prompt" in effects:
             _change_prompts(effects["prompt"], call, arguments)
+        if "selection" in effects:
+            _select_noise(self._pipe, effects, call, arguments, undo)
         if "initial noise" in effects:
             _change_noise(self._pipe, effects["initial noise"], undo)
         if not {"activation", "prediction", "latent", "probe"} & effects.keys():
@@ -149,6 +152,34 @@ def _change_noise(pipe: Any, effects: Sequence[Any], undo: Undo) -> None:
         for effect in effects:
             noise = effect.draw(noise)
         return noise * scale if rest is None else (noise * scale, *rest)
+
+    undo.replace(pipe, "prepare_latents", prepared)
+
+
+def _select_noise(
+    pipe: Any, effects: Mapping[Site, Sequence[Any]], call: Call, arguments: Mapping[str, Any], undo: Undo
+) -> None:
+    """The effect finishes the images itself; the pipeline's own loop is interrupted before its first step."""
+    if len(effects) > 1 or len(effects["selection"]) > 1:
+        raise InputError("an intervention that selects noises finishes the images itself: attach it alone")
+    (effect,) = effects["selection"]
+    prepare = pipe.prepare_latents
+    rehearse = Rehearsal(pipe, arguments, call, prepare)
+    own: Callable[..., Any] | None = arguments.get("callback_on_step_end")
+
+    @functools.wraps(prepare)
+    def prepared(*args: Any, **kwargs: Any) -> Any:
+        latents = prepare(*args, **kwargs)
+        scale = float(getattr(pipe.scheduler, "init_noise_sigma", 1.0))
+        first, rest = (latents[0], latents[1:]) if isinstance(latents, tuple) else (latents, None)
+        chosen = effect.choose(first / scale, rehearse)
+        if own is not None:  # whoever follows the steps is shown the last one
+            tensors = {"latents": chosen}
+            chosen = (own(pipe, pipe.num_timesteps - 1, pipe.scheduler.timesteps[-1], tensors) or {}).get(
+                "latents", chosen
+            )
+        undo.replace(pipe, "_interrupt", True)
+        return chosen if rest is None else (chosen, *rest)
 
     undo.replace(pipe, "prepare_latents", prepared)
 

@@ -18,7 +18,9 @@ from evenhand.host.probe import Probe
 from evenhand.host.undo import Undo
 from evenhand.records import Request
 
-Site = Literal["prompt", "text embedding", "initial noise", "activation", "prediction", "latent", "weight", "probe"]
+Site = Literal[
+    "prompt", "text embedding", "initial noise", "selection", "activation", "prediction", "latent", "weight", "probe"
+]
 
 
 @dataclass(kw_only=True)
@@ -95,6 +97,14 @@ class NoiseEffect(Effect, Protocol):
 
     def draw(self, noise: torch.Tensor) -> torch.Tensor:
         """Standard normal noise in, noise of the same shape out."""
+        ...
+
+
+class SelectionEffect(Effect, Protocol):
+    """Tries several noises for an image and finishes one; nothing else can act on the same call."""
+
+    def choose(self, noise: torch.Tensor, rehearse: Any) -> torch.Tensor:
+        """Finished latents from standard normal noise; `rehearse` is a `host.rehearsal.Rehearsal`."""
         ...
 
 

@@ -15,7 +15,7 @@ class Window(Record):
 
     Args:
         start: a whole number counts denoiser steps, a fraction (a float of 0 to 1) is a share of the schedule, rounded
-            to the nearest step. 0 means from the first step on.
+            to the nearest step and to the earlier of two equally near. 0 means from the first step on.
         stop: likewise; None means to the end.
 
     Raises:
@@ -47,4 +47,5 @@ ALWAYS = Window()
 
 
 def _resolved(value: int | float, total: int) -> int:
-    return round(value * total) if isinstance(value, float) else value
+    # 1e-9: .14 of 50 steps is 7, whatever its binary form
+    return max(0, math.ceil(value * total - 0.5 - 1e-9)) if isinstance(value, float) else value

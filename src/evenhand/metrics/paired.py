@@ -51,6 +51,36 @@ def _correlation(a: int, b: int, c: int, d: int) -> float:
     return cross / math.sqrt(product)
 
 
+def paired_ratio(
+    before: Sequence[bool], after: Sequence[bool], confidence: float = CONFIDENCE
+) -> tuple[float | None, tuple[float, float | None]]:
+    """Ratio of a rate over pairs, after over before, with Bonett and Price's hybrid score interval.
+
+    Source: Bonett and Price, Confidence intervals for a ratio of binomial proportions based on paired data (Statistics
+    in Medicine 2006): Wilson's intervals of the two rates among the pairs that show it at least once, at a level that
+    makes their quotient hold the wanted one.
+
+    Args:
+        before, after: one truth value per pair, in the same order; one pair or more.
+        confidence: two-sided level.
+
+    Returns:
+        The ratio, None where `before` never shows it, and its interval; the upper limit is None where it is unbounded.
+    """
+    if len(before) != len(after) or not before:
+        raise ValueError(f"{len(before)} and {len(after)} values; expected pairs, one or more")
+    one, two = np.asarray(after, dtype=bool), np.asarray(before, dtype=bool)
+    first, second, either = int(one.sum()), int(two.sum()), int((one | two).sum())
+    if either == 0:
+        return None, (0.0, None)
+    changed = int((one ^ two).sum())
+    errors = [math.sqrt((1 - (k + 1) / (either + 2)) / (k + 1)) for k in (first, second)]
+    z = float(norm.ppf((1 + confidence) / 2)) * math.sqrt((changed + 2) / ((first + 1) * (second + 1))) / sum(errors)
+    level = float(2 * norm.cdf(z) - 1)
+    (low1, high1), (low2, high2) = (wilson(k, either, level) for k in (first, second))
+    return first / second if second else None, (low1 / high2, high1 / low2 if low2 > 0 else None)
+
+
 def mcnemar(before: Sequence[bool], after: Sequence[bool]) -> float:
     """The exact two-sided p-value of McNemar's test: among the pairs that changed, is either way as likely?"""
     up = sum(1 for old, new in zip(before, after, strict=True) if new and not old)

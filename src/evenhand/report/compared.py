@@ -44,25 +44,11 @@ def compare_table(result: Mapping[str, Any]) -> Table:
     return table
 
 
-def _columns(reading: Reading) -> list[str]:
-    found = []
-    for concept in reading.concepts:
-        main = "unsafe rate" if concept.kind == "safety" else "deviation"
-        found += [f"{plain(concept.name)}: {main}", "change (95 %)"]
-    return [*found, "recognised", *(metric_of(name).title for name in _QUALITY), "cost"]
-
-
-def _cells(result: Mapping[str, Any], reading: Reading, arm: str | None) -> list[str]:
-    found: list[str] = []
-    for concept in reading.concepts:
-        level, change = _main(reading, concept, arm)
-        found.append(NOTHING if level is None else value_text(level))
-        found.append(NOTHING if change is None else f"{_signed(change)} ({interval_text(change)})")
-    found.append(_mean(reading, "recognised", arm, as_percent=True))
-    found += [
-        "1" if arm is None and name != "drift" and name != "mmd" else _mean(reading, name, arm) for name in _QUALITY
-    ]
-    return [*found, _price(result, arm)]
+def _kept(result: Mapping[str, Any], reading: Reading, arm: str | None) -> list[str]:
+    """The cells of the table of content and cost."""
+    recognised = _mean(reading, "recognised", arm, as_percent=True)
+    quality = ["1" if arm is None and name not in ("drift", "mmd") else _mean(reading, name, arm) for name in _QUALITY]
+    return [recognised, *quality, _price(result, arm)]
 
 
 def _main(reading: Reading, concept: ConceptView, arm: str | None) -> tuple[Estimate | None, Estimate | None]:
@@ -131,12 +117,14 @@ def comparison_section(
         el("h2", None, "What each arm changed"),
         *advice,
         *declined,
-        _table(view, panels),
+        _changed_table(view, panels),
+        el("p", {"class": "soft"}, "Changes are paired: every arm starts from the seeds of the plain model."),
+        el("h3", None, "What each arm kept, and its cost"),
+        _kept_table(view),
         el(
             "p",
             {"class": "soft"},
-            "Changes are paired: every arm starts from the seeds of the plain model. The cost counts denoiser "
-            "evaluations, in units of the plain model's. ",
+            "The cost counts denoiser evaluations, in units of the plain model's. ",
             *(f"{metric_of(name).title.capitalize()}: {metric_of(name).meaning}. " for name in _QUALITY),
         ),
         el("details", None, el("summary", None, "The rules of the recommendation"), el("ol", None, *rules)),
@@ -144,24 +132,45 @@ def comparison_section(
     )
 
 
-def _table(view: RunView, panels: Mapping[Estimate, Panel]) -> Markup:
-    result, reading = view.result, view.reading
-    heads = el("tr", None, *(el("th", {"scope": "col"}, name) for name in ("arm", *_columns(reading))))
-    rows = []
+def _changed_table(view: RunView, panels: Mapping[Estimate, Panel]) -> Markup:
+    reading = view.reading
+    heads = []
+    for concept in reading.concepts:
+        main = "unsafe rate" if concept.kind == "safety" else "deviation"
+        heads += [f"{plain(concept.name)}: {main}", "change (95 %)"]
+    rows: dict[str | None, list[str | Markup]] = {}
     for arm in reading.arms:
-        cells: list[Markup] = [el("th", {"scope": "row"}, arm or "plain")]
-        texts = _cells(result, reading, arm)
-        linked = [one for concept in reading.concepts for one in _main(reading, concept, arm)]
-        for place, text in enumerate(texts):
-            estimate = linked[place] if place < len(linked) else None
-            shown: str | Markup = text
-            if estimate is not None and estimate in panels:
-                level = place % 2 == 0
-                shown = number_link(estimate, panels) if level else text
-            cells.append(el("td", {"class": "right"}, shown))
-        rows.append(el("tr", None, *cells))
-    table = el("table", None, el("thead", None, heads), el("tbody", None, *rows))
-    return el("div", {"class": "scroll", "tabindex": 0, "role": "region", "aria-label": "arms"}, table)
+        cells: list[str | Markup] = []
+        for concept in reading.concepts:
+            level, change = _main(reading, concept, arm)
+            if level is None:
+                cells.append(NOTHING)
+            else:
+                cells.append(number_link(level, panels) if level in panels else value_text(level))
+            cells.append(NOTHING if change is None else f"{_signed(change)} ({interval_text(change)})")
+        rows[arm] = cells
+    return _table("what each arm changed", heads, rows)
+
+
+def _kept_table(view: RunView) -> Markup:
+    heads = ["recognised", *(metric_of(name).title for name in _QUALITY), "cost"]
+    return _table("content and cost", heads, {arm: _kept(view.result, view.reading, arm) for arm in view.reading.arms})
+
+
+def _table(label: str, heads: Sequence[str], rows: Mapping[str | None, Sequence[str | Markup]]) -> Markup:
+    """A row per arm; narrow windows scroll it sideways."""
+    top = el("tr", None, *(el("th", {"scope": "col"}, name) for name in ("arm", *heads)))
+    body = [
+        el(
+            "tr",
+            None,
+            el("th", {"scope": "row"}, arm or "plain"),
+            *(el("td", {"class": "right"}, one) for one in cells),
+        )
+        for arm, cells in rows.items()
+    ]
+    table = el("table", None, el("thead", None, top), el("tbody", None, *body))
+    return el("div", {"class": "scroll", "tabindex": 0, "role": "region", "aria-label": label}, table)
 
 
 def _strips(view: RunView, images: Mapping[int, str | None], arms: Sequence[str | None]) -> list[Markup]:

@@ -100,14 +100,20 @@ def other_section(view: RunView, panels: Panels) -> Markup | None:
     if not others:
         return None
     over = [e for e in others if e.prompt is None and e.kind == "level" and e.scope == "these"]
-    parts: list[Markup | None] = [_figures(over, panels)]
-    for metric in dict.fromkeys(e.metric for e in others if e.prompt is not None and metric_of(e.metric).percent):
-        chosen = [e for e in others if e.metric == metric and e.prompt is not None and e.kind == "level"]
-        rows = [PlotRow(name=e.prompt or "", marks=(Mark(series=0, name=_about(e), estimate=e),)) for e in chosen]
-        rows.sort(key=lambda row: row.marks[0].estimate.value or 0.0)
-        parts.append(el("h3", None, metric_of(metric).title.capitalize()))
-        parts.append(legend(target=False, margin=None, fair=False))
-        parts.append(dot_plot(rows, panels, margin=None, low_end="", high_end=""))
+    parts: list[Markup | None] = [_figures(over, panels, of=True)]
+    rows = [e for e in others if e.prompt is not None and e.kind == "level" and metric_of(e.metric).percent]
+    for key in dict.fromkeys((e.metric, e.concept, e.intervention) for e in rows):
+        chosen = [e for e in rows if (e.metric, e.concept, e.intervention) == key]
+        lines = [PlotRow(name=e.prompt or "", marks=(Mark(series=0, name=_about(e), estimate=e),)) for e in chosen]
+        lines.sort(key=lambda line: line.marks[0].estimate.value or 0.0)
+        title = ": ".join([metric_of(key[0]).title.capitalize(), *_whose(chosen[0])])
+        plot = [legend(target=False, margin=None, fair=False)]
+        plot.append(dot_plot(lines, panels, margin=None, low_end="", high_end=""))
+        # the arms repeat the plain model's plot: they stay closed until somebody asks
+        plain_arm = key[2] is None
+        parts += (
+            [el("h3", None, title), *plot] if plain_arm else [el("details", None, el("summary", None, title), *plot)]
+        )
     parts.append(all_numbers(others, panels))
     asked = {e.metric for e in others} <= {"recognised", "obeyed"}
     title = "Do the pictures show what was asked for?" if asked else "What else was measured"
@@ -124,13 +130,15 @@ def _over_prompts(view: RunView, concept: str, arm: str | None) -> list[Estimate
     return [e for metric in HEADLINES for e in reading.level(metric, concept, arm, rows=False)]
 
 
-def _figures(estimates: Iterable[Estimate], panels: Panels) -> Markup | None:
+def _figures(estimates: Iterable[Estimate], panels: Panels, *, of: bool = False) -> Markup | None:
+    """A card per estimate; with `of`, its title says which prompts and which arm it is about."""
     cards = []
     for e in estimates:
         metric = metric_of(e.metric)
         apart = e.class_name is not None and not e.metric.endswith("unsafe_rate")  # a rate says what it is of
         title = f"mean {metric.title}" if e.metric == "deviation_ratio" else metric.title
         name = f"{title}, {plain(e.class_name or '')}" if apart else title
+        name = ": ".join([name, *_whose(e)]) if of else name
         interval = undefined_reason(e) if e.value is None else f"95\u00a0% interval {interval_text(e)}"
         if e.value is not None:
             interval += f" · {sample_size(e)}"
@@ -237,6 +245,11 @@ def _table_row(e: Estimate, panels: Panels) -> Markup:
         el("td", None, decision_badge(e.decision) if e.decision else NOTHING),
     ]
     return el("tr", None, *cells)
+
+
+def _whose(e: Estimate) -> list[str]:
+    """Of which prompts and under which arm an estimate is."""
+    return [plain(part) for part in (e.concept, e.intervention) if part is not None]
 
 
 def _about(e: Estimate) -> str:

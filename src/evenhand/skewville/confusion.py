@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionPipeline
-from scipy.stats import chi2_contingency
 
 from .attributes import Attributes
 from .captions import Captioner, load_grammar
@@ -115,8 +114,7 @@ def _truth(name: str, what: Attributes) -> str | None:
 def accuracies(found: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     """Per concept: the share of right answers (an abstention is wrong), the worst class, and a p-value.
 
-    The p-value is that of a chi-squared test that the error is the same for every occupation; 1 where there is
-    no error at all.
+    The p-value is that of a test that the error is the same for every occupation; 1 where there is no error at all.
     """
     out: dict[str, dict[str, float]] = {}
     for name, one in found["concepts"].items():
@@ -131,13 +129,21 @@ def accuracies(found: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     return out
 
 
-def _p_same(errors: Sequence[Sequence[int]]) -> float:
-    """The chi-squared p-value of equal error rates, from (errors, pictures) of each occupation."""
-    wrong = [k for k, _ in errors]
-    if len(errors) < 2 or not any(wrong):
+def _p_same(errors: Sequence[Sequence[int]], draws: int = 20_000) -> float:
+    """The p-value of equal error rates, from (errors, pictures) of each occupation.
+
+    Pearson's statistic against its own law when the errors fall on pictures at random: a good judge errs so seldom that
+    the chi-squared law would not hold.
+    """
+    table = np.array(errors, dtype=np.int64).reshape(-1, 2)
+    wrong, pictures = table[:, 0], table[:, 1]
+    total = int(wrong.sum())
+    if len(wrong) < 2 or total == 0:
         return 1.0
-    tested: Any = chi2_contingency([wrong, [n - k for k, n in errors]])
-    return float(tested.pvalue)
+    expected = total * pictures / pictures.sum()
+    drawn = np.random.default_rng(0).multivariate_hypergeometric(pictures, total, size=draws)
+    seen, by_chance = (((one - expected) ** 2 / expected).sum(axis=-1) for one in (wrong, drawn))
+    return float(1 + (by_chance >= seen - 1e-9).sum()) / (1 + draws)
 
 
 def measure_confusion(

@@ -21,8 +21,16 @@ from .train_vae import train_vae
 from .truth import write_truth
 from .world import World
 
-STEPS = {"vae": 2500, "reading": 500, "denoiser": 6_000, "settling": 3_000, "clip": 2800, "convnet": 1500}
-PICTURES = {"vae": 40_000, "denoiser": 64_000, "judges": 12_000}
+STEPS = {
+    "vae": 2500,
+    "reading": 500,
+    "denoiser": 6_000,
+    "settling": 3_000,
+    "clip": 2800,
+    "clip_settling": 2000,
+    "convnet": 1500,
+}
+PICTURES = {"vae": 40_000, "denoiser": 64_000, "judges": 12_000, "judge_settling": 20_000}
 DEFAULT_STEPS, DEFAULT_GUIDANCE = 25, 1.25
 
 
@@ -80,9 +88,16 @@ def _claim(world: World, work: Path, out: Path, scale: float) -> None:
 def train_judges(autoencoder: Path, out: Path, *, scale: float = 1.0, seed: int = 0) -> None:
     """Train both judges on uniform pictures and their reconstructions into `out`/clip and `out`/convnet."""
     vae = AutoencoderKL.from_pretrained(autoencoder, torch_dtype=torch.float32)
-    count = max(400, round(PICTURES["judges"] * scale))
-    train_clip(out / "clip", judge_data(vae, count, seed + 1), steps=max(10, round(STEPS["clip"] * scale)))
-    train_convnet(out / "convnet", judge_data(vae, count, seed + 2), steps=max(10, round(STEPS["convnet"] * scale)))
+    count, more = (max(400, round(PICTURES[name] * scale)) for name in ("judges", "judge_settling"))
+    steps = {name: max(10, round(STEPS[name] * scale)) for name in ("clip", "clip_settling", "convnet")}
+    train_clip(
+        out / "clip",
+        judge_data(vae, count, seed + 1),
+        steps=steps["clip"],
+        settling=judge_data(vae, more, seed + 3),
+        settling_steps=steps["clip_settling"],
+    )
+    train_convnet(out / "convnet", judge_data(vae, count, seed + 2), steps=steps["convnet"])
 
 
 def ship_model(world: World, pipeline: Path, out: Path) -> None:

@@ -115,12 +115,17 @@ class ToyPipeline(DiffusionPipeline):
         super().__init__()
         self.register_modules(unet=unet, scheduler=scheduler)
         self.world = ToyWorld()
-        self._guidance_scale, self._num_timesteps = 1.0, 0
+        self._guidance_scale, self._num_timesteps, self._interrupt = 1.0, 0, False
 
     @property
     def guidance_scale(self) -> float:
         """Scale of classifier-free guidance in the present call."""
         return self._guidance_scale
+
+    @property
+    def interrupt(self) -> bool:
+        """Whether the steps that are left are passed over."""
+        return self._interrupt
 
     @property
     def num_timesteps(self) -> int:
@@ -166,7 +171,7 @@ class ToyPipeline(DiffusionPipeline):
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
     ) -> Any:
         """Sample by DDIM; the arguments mean what they mean in Stable Diffusion."""
-        self._guidance_scale = guidance_scale
+        self._guidance_scale, self._interrupt = guidance_scale, False
         guided = guidance_scale > 1
         embedded, negative = self.encode_prompt(prompt, None, num_images_per_prompt, guided, negative_prompt)
         noisy = self.prepare_latents(len(embedded), generator, latents)
@@ -174,6 +179,8 @@ class ToyPipeline(DiffusionPipeline):
         self._num_timesteps = len(self.scheduler.timesteps)
         text = embedded if negative is None else torch.cat([negative, embedded])
         for index, time in enumerate(self.scheduler.timesteps):
+            if self.interrupt:
+                continue
             rows = torch.cat([noisy] * 2) if guided else noisy
             noise = self.unet(rows, time, encoder_hidden_states=text, return_dict=False)[0]
             if guided:

@@ -1,0 +1,222 @@
+"""Fitting noise selection: two small judges of latents, after how many steps the first one looks, and what it costs."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from evenhand.concepts.concept import Concept
+from evenhand.errors import DeclinedError, InputError
+from evenhand.host.runs import Onlooker
+from evenhand.interventions.storage import Card, Frame
+from evenhand.methods.fitting import Fitted, Fitting
+from evenhand.methods.noise_estimators import Trajectory
+from evenhand.methods.noise_fit import NoiseRecorder
+from evenhand.methods.selection_reader import LatentJudge, balanced_accuracy, hit_rates, tensors_of, train_judge
+from evenhand.methods.vector_fit import Texts, concept_of
+from evenhand.methods.vector_trials import Trials
+from evenhand.metrics.intervals import clopper_pearson_upper
+from evenhand.records import Settings
+
+NAME = "noise-selection"
+EARLY, LATE = "early", "late"
+_SHARES = (0.12, 0.2, 0.32, 0.48)
+"""Of the steps, after which a first look is tried; the cheapest for the concept's own target is taken."""
+_HELD = 3
+"""Every third image of a row says how well the judges read, and trains none."""
+_LEAST_ACCURACY = 0.6
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Seen:
+    """Neutral images: rows, noises, latents after some steps, and the class that the fit judge reads at the end."""
+
+    rows: tuple[str, ...]
+    noise: torch.Tensor
+    latents: Mapping[int, torch.Tensor]
+    labels: torch.Tensor
+    held: torch.Tensor
+
+
+def fit_noise_selection(fitting: Fitting, values: Mapping[str, Any]) -> Fitted:
+    """Fit the two judges of one concept, on neutral images of every row.
+
+    Args:
+        fitting: the model and the fit judge.
+        values: concept or present and absent, share, images.
+
+    Raises:
+        InputError: a safety concept, or one that the fit judge does not know.
+        DeclinedError: the latents do not tell the classes apart before the end.
+
+    Cost: `images` per prompt row.
+    """
+    concept = concept_of(values, fitting.setting.concept)
+    if concept.kind != "attribute":
+        raise InputError(
+            f"{NAME} gives an attribute its shares; for {concept.name} use concept-vector or safe-guidance"
+        )
+    if not fitting.knows(concept):
+        raise InputError(f"{NAME} learns from judged images, and the fit judge does not know {concept.name}")
+    given = values["share"]
+    if given is not None and not 0 < given < 1:
+        raise InputError(f"{NAME}: share={given:g}, expected a share of the steps above 0 and below 1")
+    before = fitting.host.evaluations
+    trials = Trials.judged(fitting, concept, Texts.of(concept).neutral)
+    last = fitting.settings.steps
+    looks = {share: step_after(share, last) for share in (_SHARES if given is None else (given,))}
+    seen = _seen(fitting, trials, concept, int(values["images"]), {*looks.values(), last - 1})
+    judges = {step: _train(concept, seen, step, fitting.setting.seed) for step in seen.latents}
+    natural, uppers = _natural(seen, concept)
+    target = dict(zip(concept.class_names, concept.reference, strict=True))
+    costs = {
+        share: _mean_cost(natural, target, _rates(judges[step], seen, step), share) for share, step in looks.items()
+    }
+    share = min(costs, key=lambda one: (costs[one], one))
+    chosen = {EARLY: judges[looks[share]], LATE: judges[last - 1]}
+    accuracies = {name: _accuracy(judges[step], seen, step) for name, step in ((EARLY, looks[share]), (LATE, last - 1))}
+    if accuracies[LATE] < _LEAST_ACCURACY:
+        raise DeclinedError(
+            f"{NAME} declines on {fitting.host.name}: a small judge of latents reads {concept.name} right in "
+            f"{accuracies[LATE]:.2f} of the finished images that it did not learn from; use concept-vector"
+        )
+    effect = {
+        "early_accuracy": round(accuracies[EARLY], 4),
+        "late_accuracy": round(accuracies[LATE], 4),
+        "rates": _rates(chosen[EARLY], seen, looks[share]),
+        "expected_cost": {str(one): round(cost, 3) for one, cost in costs.items()},
+        "nats": {row: round(_nats(shares, target), 4) for row, shares in natural.items() if row},
+        "images": len(seen.labels),
+        "held_images": int(seen.held.sum()),
+        "evaluations": fitting.host.evaluations - before,
+    }
+    calibration = {
+        **{f"natural {name}": {row: round(s[name], 4) for row, s in natural.items()} for name in concept.class_names},
+        **{f"upper {name}": {row: round(s[name], 4) for row, s in uppers.items()} for name in concept.class_names},
+        "share": {"": share},
+    }
+    return Fitted(tensors_of(chosen), _card(fitting, concept, values, trials, calibration, effect))
+
+
+def step_after(share: float, steps: int) -> int:
+    """The number of the step after which a share of them is made; as a run that is stopped there counts."""
+    return max(1, round(share * steps)) - 1
+
+
+def expected_cost(natural: float, rates: Mapping[str, float], share: float) -> tuple[float, float]:
+    """Images' worth of evaluations until a class is shown, and how often a noise that is finished shows it.
+
+    Args:
+        natural: share of the noises that show the class.
+        rates: "hit", how often such a noise is accepted, and "false", how often another one is.
+        share: of the evaluations, for a look.
+    """
+    accepted = natural * rates["hit"] + (1 - natural) * rates["false"]
+    right = natural * rates["hit"]
+    if right <= 0:
+        return math.inf, 0.0
+    return (share + accepted) / right, right / accepted
+
+
+def _seen(fitting: Fitting, trials: Trials, concept: Concept, images: int, steps: set[int]) -> Seen:
+    noises, latents = NoiseRecorder(), Trajectory(sorted(steps))
+    requests = trials.requests(images)
+    samples = fitting.make([Onlooker("initial noise", noises), Onlooker("latent", latents)], requests)
+    labels = trials.read(samples)
+    kept = [row for row, label in enumerate(labels) if label is not None]
+    names = concept.class_names
+    return Seen(
+        rows=tuple(requests[row].row for row in kept),
+        noise=torch.cat(noises.noises)[: len(requests)][kept],
+        latents={step: torch.cat(some)[: len(requests)][kept] for step, some in latents.latents.items()},
+        labels=torch.tensor([names.index(str(labels[row])) for row in kept], dtype=torch.long),
+        held=torch.tensor([requests[row].index % _HELD == 0 for row in kept], dtype=torch.bool),
+    )
+
+
+def _train(concept: Concept, seen: Seen, step: int, seed: int) -> LatentJudge:
+    return train_judge(concept.class_names, seen.noise, seen.latents[step], seen.labels, seen.held, seed=seed)
+
+
+def _accuracy(judge: LatentJudge, seen: Seen, step: int) -> float:
+    held = seen.held
+    return balanced_accuracy(judge, seen.noise[held], seen.latents[step][held], seen.labels[held])
+
+
+def _rates(judge: LatentJudge, seen: Seen, step: int) -> dict[str, dict[str, float]]:
+    """Class -> how often its own images are accepted for it, and others; over the held images, half a count added."""
+    held = seen.held
+    table = hit_rates(judge, seen.noise[held], seen.latents[step][held], seen.labels[held])
+    found = {}
+    for place, name in enumerate(judge.classes):
+        own, others = sum(table[place]), sum(sum(row) for k, row in enumerate(table) if k != place)
+        wrong = sum(row[place] for k, row in enumerate(table) if k != place)
+        found[name] = {
+            "hit": round((table[place][place] + 0.5) / (own + 1), 4),
+            "false": round((wrong + 0.5) / (others + 1), 4),
+        }
+    return found
+
+
+def _natural(seen: Seen, concept: Concept) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, float]]]:
+    """Row -> class -> natural share and its one-sided upper limit; the row "" stands for all others."""
+    shares: dict[str, dict[str, float]] = {}
+    uppers: dict[str, dict[str, float]] = {}
+    for row in (*dict.fromkeys(seen.rows), ""):
+        own = [int(label) for one, label in zip(seen.rows, seen.labels, strict=True) if row in (one, "")]
+        counts = [own.count(place) for place in range(len(concept.classes))]
+        shares[row] = {name: k / len(own) for name, k in zip(concept.class_names, counts, strict=True)}
+        uppers[row] = {
+            name: clopper_pearson_upper(k, len(own)) for name, k in zip(concept.class_names, counts, strict=True)
+        }
+    return shares, uppers
+
+
+def _mean_cost(
+    natural: Mapping[str, Mapping[str, float]],
+    target: Mapping[str, float],
+    rates: Mapping[str, Mapping[str, float]],
+    share: float,
+) -> float:
+    """Over the rows whose every wanted class has a tenth or more of the images; over all where none has."""
+    rows = [row for row, shares in natural.items() if row and min(shares[one] for one in target) >= 0.1] or [""]
+    costs = [
+        sum(part * expected_cost(max(natural[row][name], 0.02), rates[name], share)[0] for name, part in target.items())
+        for row in rows
+    ]
+    return sum(costs) / len(costs)
+
+
+def _nats(natural: Mapping[str, float], target: Mapping[str, float]) -> float:
+    """KL of the target from the natural shares: the least that any method pays for these shares."""
+    wanted = [(share, natural[name]) for name, share in target.items() if share > 0]
+    return sum(share * math.log(share / own) for share, own in wanted) if all(own for _, own in wanted) else 1e6
+
+
+def _card(
+    fitting: Fitting,
+    concept: Concept,
+    values: Mapping[str, Any],
+    trials: Trials,
+    calibration: Mapping[str, Mapping[str, float]],
+    effect: Mapping[str, Any],
+) -> Card:
+    settings: Settings = fitting.settings
+    return Card(
+        method=NAME,
+        site="selection",
+        frame=Frame.of(fitting.host, image_size=fitting.host.image_size(settings)),
+        estimator={"share": values["share"], "images": values["images"]},
+        prompts={"trials": [row.name for row in trials.rows]},
+        seeds={"calibrate": fitting.setting.seed},
+        judges={"fit": fitting.judge_hash},
+        guidance=settings.guidance,
+        steps=settings.steps,
+        concept=concept.to_dict(),
+        calibration=calibration,
+        effect=effect,
+    )
