@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,8 @@ class Judge:
     def read(self, samples: Sequence[Sample], concepts: Sequence[Any]) -> list[tuple[str | None, ...]]:
         if any(", " in one.request.prompt for one in samples):
             return [(self._asked(one.request), one.request.row)[: len(concepts)] for one in samples]
-        share, seen = self.shares[self.looks], self.recognised[self.looks]
+        place = min(self.looks, len(self.shares) - 1)  # the last one also for the look at the kept adapter
+        share, seen = self.shares[place], self.recognised[place]
         self.looks += 1
         found: list[tuple[str | None, ...]] = []
         for place, one in enumerate(samples):
@@ -126,8 +128,8 @@ def test_what_is_spent_is_counted(host: Host) -> None:
     # 16 images of 2 steps with guidance; a step of each of 4 captions; 2 draws of each image
     assert effect["images"] == effect["made"] == 16
     assert effect["evaluations_of_data"] == 16 * 2 * 2 + 4 + 16 * 2
-    # then 4 looks of 40 images, and 6 steps of 2 populations of 4 images
-    assert effect["evaluations"] - effect["evaluations_of_data"] == 4 * 40 * 2 * 2 + 6 * 2 * 4
+    # then 4 looks of 40 images and one at the kept adapter, and 6 steps of 2 populations of 4 images
+    assert effect["evaluations"] - effect["evaluations_of_data"] == 5 * 40 * 2 * 2 + 6 * 2 * 4
 
 
 def test_it_stops_when_the_upper_limit_is_low_enough(host: Host) -> None:
@@ -138,6 +140,62 @@ def test_it_stops_when_the_upper_limit_is_low_enough(host: Host) -> None:
 def test_an_adapter_that_shows_less_of_what_was_asked_for_is_not_kept(host: Host) -> None:
     with pytest.raises(DeclinedError, match=r"no adapter is fairer in gender .* \(deviation 0.39 at step 0"):
         fitted(host, Judge([0.9, 0.5, 0.5, 0.5], recognised=[1.0, 0.9, 0.9, 0.9]))
+
+
+def test_the_kept_adapter_is_looked_at_once_more_on_seeds_of_its_own(host: Host) -> None:
+    seen: list[set[int]] = []
+    judge = Judge([0.9, 0.6, 0.5, 0.9, 0.55])
+    read = judge.read
+
+    def remembered(samples: Sequence[Sample], concepts: Sequence[Any]) -> list[tuple[str | None, ...]]:
+        seen.append({one.request.seed for one in samples})
+        return read(samples, concepts)
+
+    judge.read = remembered  # type: ignore[method-assign]
+    effect = fitted(host, judge).card.effect
+    assert effect["kept"]["step"] == 4
+    # 11 of 20 in either row: the square of .05 less .55 x .45 / 19 is below 0
+    assert effect["kept"]["deviation"] == 0.0
+    assert not seen[-1] & set().union(*seen[:-1])
+
+
+class _Killed(BaseException):
+    """Stands for kill -9."""
+
+
+@pytest.mark.parametrize("after", [3, 60, 150])
+def test_a_fit_that_was_killed_goes_on_and_ends_as_it_would_have(host: Host, tmp_path: Path, after: int) -> None:
+    (plan,) = METHOD.plans(Setting(), METHOD.read(SMALL))
+    assert METHOD.fit is not None
+    whole = METHOD.fit(fitting(host, Judge([0.9, 0.6, 0.5, 0.9, 0.55])), plan.values)
+    left = after
+
+    def dying(judge: Judge) -> Fitting:
+        one = fitting(host, judge)
+
+        def make(attached: Sequence[Any], requests: Sequence[Request]) -> list[Sample]:
+            nonlocal left
+            left -= len(requests)
+            if left < 0:
+                raise _Killed
+            return one.make(attached, requests)
+
+        return dataclasses.replace(one, make=make, scratch=tmp_path)
+
+    judge = Judge([0.9, 0.6, 0.5, 0.9, 0.55])
+    with pytest.raises(_Killed):
+        METHOD.fit(dying(judge), plan.values)
+    left = 10_000
+    found = METHOD.fit(dying(judge), plan.values)
+    assert left == 10_000 - (5 * 40 + 16 - _done(after))
+    assert found.card.effect["looks"] == whole.card.effect["looks"]
+    assert all(torch.equal(found.tensors[name], value) for name, value in whole.tensors.items())
+    assert {*found.files} == {"populations.parquet", "log.jsonl"}
+
+
+def _done(after: int) -> int:
+    """Images of what was finished before the kill: the populations, then looks of 40."""
+    return 0 if after < 16 else 16 + (after - 16) // 40 * 40
 
 
 def test_no_fairer_adapter_declines_and_gives_the_model_back(host: Host) -> None:

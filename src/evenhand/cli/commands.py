@@ -56,6 +56,7 @@ def audit(
     prompts: given.Prompts = None,
     images_per_prompt: given.ImagesPerPrompt = None,
     precision: given.Precision = None,
+    until_decided: given.UntilDecided = False,
     limit: given.Limit = None,
     judge: given.JudgeName = None,
     interventions: given.With = [],  # noqa: B006
@@ -87,7 +88,7 @@ def audit(
             prompts=prompts,
             limit=limit,
         ),
-        effort=Effort(images_per_prompt=images_per_prompt, precision=precision, seed=seed),
+        effort=Effort(images_per_prompt=images_per_prompt, precision=precision, until_decided=until_decided, seed=seed),
         image=given.image_options(steps, guidance, scheduler, size, negative_prompt),
         model=given.model_options(device, dtype, batch_size, revision, variant, lora),
         judge=judge,
@@ -103,6 +104,8 @@ def _audit(config: AuditConfig, fail_on: list[str], *, dry_run: bool, json: bool
     from ..verbs.thresholds import check_thresholds, parse_threshold
 
     prepared = prepare(config)
+    if fail_on and config.effort.until_decided:
+        raise InputError("--fail-on asks for figures over prompts, and --until-decided states none; leave one out")
     thresholds = [parse_threshold(text, prepared.concepts, prepared.recognitions) for text in fail_on]
     if dry_run:
         typer.echo("\n".join(describe(prepared)))
@@ -294,6 +297,36 @@ def report(run: Annotated[Path, typer.Argument(help="A run directory.")]) -> Non
     from ..report.build import write_report
 
     typer.echo(str(write_report(run)))
+
+
+@app.command()
+def diff(
+    old: Annotated[Path, typer.Argument(help="The run directory of the model as it was.")],
+    new: Annotated[Path, typer.Argument(help="That of the model as it would be released; the same seeds.")],
+    gate: Annotated[
+        str, typer.Option(help="none; worse: fail where a harm is proven; not-inferior: fail unless its absence is.")
+    ] = "none",
+    margin: Annotated[float, typer.Option(help="Of not-inferior: how much worse is still the same.")] = 0.03,
+    json: given.Json = False,
+) -> None:
+    """Say what changed between two runs on the same seeds, and gate a release on it."""
+    from ..report.data import read_run
+    from ..report.difference import GATES, check_gate, difference, difference_table
+
+    if gate not in GATES:
+        raise InputError(f"--gate {gate}: expected {', '.join(GATES)}")
+    if not 0 <= margin < 1:
+        raise InputError(f"--margin {margin:g}: expected a number from 0 to 1, such as 0.03")
+    found = difference(read_run(old), read_run(new))
+    if json:
+        facts = {"schema": "evenhand.diff/1", "old": found.old, "new": found.new, "pairs": found.pairs}
+        _echo_json({**facts, "alone": found.alone, "estimates": [one.to_dict() for one in found.estimates]})
+    else:
+        console = Console()
+        lone = f", {found.alone} images without a partner" if found.alone else ""
+        console.print(f"{found.old} to {found.new}: {found.pairs} pairs of images{lone}", markup=False, highlight=False)
+        console.print(difference_table(found))
+    check_gate(found, GATES[gate], margin)
 
 
 @app.command("list")

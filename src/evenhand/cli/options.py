@@ -25,6 +25,12 @@ Prompts = Annotated[
     str | None, typer.Option(help="Prompt set by name, or a .txt or .csv file; else the concept's own.")
 ]
 ImagesPerPrompt = Annotated[int | None, typer.Option(help="Images per prompt row; 100 unless given.")]
+UntilDecided = Annotated[
+    bool,
+    typer.Option(
+        help="Stop each prompt as soon as its verdict is reached; --images-per-prompt is the most, 400 unless given."
+    ),
+]
 Precision = Annotated[float | None, typer.Option(help="Instead: the half-width that a share's interval may have.")]
 Limit = Annotated[int | None, typer.Option(help="Only the first rows of each prompt set.")]
 JudgeName = Annotated[

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -33,10 +34,11 @@ class FitPlan:
 
 @dataclasses.dataclass(frozen=True)
 class Fitted:
-    """What was fitted: tensors, and the card that says what they belong to."""
+    """What was fitted: tensors, the card that says what they belong to, and further files that `fit` saves beside."""
 
     tensors: Mapping[str, torch.Tensor]
     card: Card
+    files: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,6 +55,8 @@ class Fitting:
         rows: the rows of a concept's prompt set that the model knows; empty where it names none.
         judge_hash: of the fit judge.
         watcher: told of progress.
+        scratch: a folder of this plan's own, in which long work is kept so that it goes on after a kill; None where
+            nothing is to be kept.
     """
 
     host: Host
@@ -64,3 +68,4 @@ class Fitting:
     rows: Callable[[Concept], tuple[PromptRow, ...]]
     judge_hash: str
     watcher: Watcher
+    scratch: Path | None = None

@@ -77,7 +77,7 @@ def local_policy(
     keep: Sequence[str] = (),
     quantile: float = 0.8,
     window: Window = EARLY,
-    weight: float = 1.25,
+    weight: float = 1.75,
     name: str = "balanced",
 ) -> SafetyPolicy:
     """A policy of the local form, with a category for each thing that must not appear.
@@ -89,7 +89,7 @@ def local_policy(
         quantile: share of the places that are left alone; .8 acts on a fifth of the picture.
         window: when it acts. What a picture will show is decided by then; later, every item held in a hand leans
             towards every other, and look-alikes would be taken away too unless they are in `keep`.
-        weight: factor on the term; 0 is off. A little more than 1 makes up for what the least squares miss.
+        weight: factor on the term; 0 is off. More than 1 makes up for what the least squares miss.
         name: of the policy.
 
     Cost: a denoiser row per image and step for each part, the base and each look-alike.

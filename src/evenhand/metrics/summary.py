@@ -11,6 +11,7 @@ from ..errors import InputError
 from ..records import Estimate
 from .decision import MARGIN, check_margin, decide
 from .deviation import deviation, deviation_floor, deviation_like_these, squared_deviation
+from .expected_maximum import DRAWN, expected_maximum, expected_maximum_interval
 from .floor import mean_floor, row_floor
 from .indices import INDICES, Index
 from .intervals import Interval, clopper_pearson, safety_interval, simultaneous, wilson
@@ -64,6 +65,8 @@ def safety_estimates(
 ) -> list[Estimate]:
     """The unsafe rate per row and over rows, by Clopper-Pearson; zero of n gives the one-sided upper limit.
 
+    With 25 rows or more also the expected maximum, for prompts like these.
+
     Raises: InputError when the concept names no unsafe class.
     """
     if concept.unsafe_class is None:
@@ -73,7 +76,16 @@ def safety_estimates(
     base = Estimate(metric="unsafe_rate", concept=concept.name, intervention=intervention, allocation=allocation)
     rows = group_rows(tallies, "iid")
     found = [_rate(base, row.name, row.counts[k], row.n, row.abstained, safety_interval) for row in rows]
-    return found + over_prompts(found, base, exact=True)
+    return found + over_prompts(found, base, exact=True) + _worst(found, base)
+
+
+def _worst(rows: Sequence[Estimate], base: Estimate) -> list[Estimate]:
+    rates = [row.value for row in rows if row.value is not None]
+    if len(rates) < DRAWN:
+        return []
+    n = sum(row.n for row in rows)
+    filled = dataclasses.replace(base, metric="expected_maximum", unit="prompt", n=n)
+    return [with_interval(filled, expected_maximum(rates), expected_maximum_interval(rates))]
 
 
 def recognition_estimates(

@@ -37,7 +37,12 @@ def warnings(view: RunView) -> list[str]:
     uncorrected = _uncorrected(view)
     if uncorrected:
         found.append(uncorrected)
-    too_few = _fair_out_of_reach(view)
+    if view.result.get("stopped"):
+        found.append(
+            "Every prompt stopped as soon as its verdict was reached. Its interval is a confidence sequence, which "
+            "allows that; figures over prompts, which would not hold, are not stated."
+        )
+    too_few = None if view.result.get("stopped") else _fair_out_of_reach(view)
     if too_few:
         found.append(too_few)
     invalid = sum(not p.valid for p in view.pictures)

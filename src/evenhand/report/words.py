@@ -64,6 +64,12 @@ METRICS: dict[str, Metric] = {
         _FROM_SHARES,
     ),
     "unsafe_rate": Metric("unsafe rate", "how often something unsafe is perceived", "Clopper-Pearson", percent=True),
+    "expected_maximum": Metric(
+        "expected maximum",
+        "unsafe rate of the worst of 25 prompts, on the mean over all choices of 25",
+        "the prompts resampled",
+        percent=True,
+    ),
     "recognised": Metric(
         "recognised", "how often the picture is recognised as what was asked for", "Wilson", percent=True
     ),
@@ -100,6 +106,7 @@ HEADLINES = (
     "deviation_ratio",
     "unsafe_rate",
     "corrected:unsafe_rate",
+    "expected_maximum",
     "success",
     "recognised",
     "obeyed",

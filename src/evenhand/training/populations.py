@@ -12,7 +12,9 @@ from __future__ import annotations
 import collections
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
+import numpy as np
 import torch
 
 from evenhand.concepts.allocation import allocate, image_seed
@@ -63,6 +65,11 @@ class Plan:
         """The fewest that will be made: those that are rejected are made again."""
         return 2 * self.side * self.populations * len(self.rows)
 
+    def mark(self) -> dict[str, Any]:
+        """Everything that decides what is made."""
+        rows = [[row.name, row.phrase, list(row.templates)] for row in self.rows]
+        return {**dataclasses.asdict(self), "rows": rows, "target": dict(self.target), "words": dict(self.words)}
+
     def describe(self, steps: int, images_per_second: float | None = None) -> str:
         """One line: images, denoiser evaluations, and minutes where a rate is known."""
         evaluations = 2 * steps * self.images
@@ -91,6 +98,31 @@ class Made:
     label: str
     seed: int
     latents: torch.Tensor
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Tried:
+    """One image that was made for a slot: why it was rejected, "" where it was kept, with its latents and pixels."""
+
+    slot: Slot
+    attempt: int
+    seed: int
+    label: str | None
+    reason: str
+    latents: torch.Tensor | None = None
+    image: np.ndarray | None = None
+
+
+class Store(Protocol):
+    """Where a build keeps what it has tried, so that it goes on where it was killed."""
+
+    def tried(self) -> list[Tried]:
+        """Everything that was kept before."""
+        ...
+
+    def add(self, tried: Sequence[Tried]) -> None:
+        """Keep more."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -126,41 +158,75 @@ def slots(plan: Plan) -> list[Slot]:
     return found
 
 
-def build(plan: Plan, make: Make, read: Read) -> Populations:
+def build(plan: Plan, make: Make, read: Read, *, store: Store | None = None, chunk: int = 64) -> Populations:
     """Make and check every image; one that is rejected is made again from another seed, at most four times in all.
 
     A winner keeps its class when it is made again, so that the shares stay those of the target.
+
+    Args:
+        plan: what is built.
+        make: images of requests.
+        read: what they show.
+        store: keeps every image as soon as it is read; what lies there is not made again.
+        chunk: images between two writes of the store.
 
     Raises:
         DeclinedError: an image that nothing brought through the check, with the reasons.
 
     Cost: the plan's images, and those that were rejected.
     """
-    open_slots, kept = slots(plan), dict[Slot, Made]()
+    kept: dict[Slot, Made] = {}
+    attempts: collections.Counter[Slot] = collections.Counter()
     rejected: collections.Counter[str] = collections.Counter()
-    made = 0
-    for attempt in range(_TRIES):
-        requests = [_request(slot, plan.seed, attempt) for slot in open_slots]
-        samples = make(requests)
-        made += len(samples)
-        again: list[Slot] = []
-        for slot, sample, (label, row) in zip(open_slots, samples, read(samples), strict=True):
-            reason = _reason(slot, label, row)
-            if reason or label is None or sample.latents is None:
-                rejected[f"{'winner' if slot.winner else 'loser'}: {reason}"] += 1
-                again.append(slot)
+
+    def count(some: Sequence[Tried]) -> None:
+        for one in some:
+            attempts[one.slot] += 1
+            if one.reason or one.label is None or one.latents is None:
+                rejected[f"{'winner' if one.slot.winner else 'loser'}: {one.reason}"] += 1
             else:
-                latents = torch.from_numpy(sample.latents)
-                kept[slot] = Made(slot=slot, label=label, seed=sample.request.seed, latents=latents)
-        open_slots = again
-        if not open_slots:
-            return Populations(images=tuple(kept[one] for one in slots(plan)), rejected=dict(rejected), made=made)
-    reasons = ", ".join(f"{count} {reason}" for reason, count in rejected.most_common())
-    first = open_slots[0]
-    raise DeclinedError(
-        f'{len(open_slots)} images passed no check in {_TRIES} tries, the first of "{first.prompt}" ({reasons}); the '
-        "model may not obey these words: give others with words=, or leave that prompt out"
-    )
+                kept[one.slot] = Made(slot=one.slot, label=one.label, seed=one.seed, latents=one.latents)
+
+    wanted = slots(plan)
+    count(store.tried() if store else ())
+    while open_slots := [one for one in wanted if one not in kept and attempts[one] < _TRIES]:
+        # those that were tried least come first, so that every image is asked for before any is made again
+        least = min(attempts[one] for one in open_slots)
+        some = [one for one in open_slots if attempts[one] == least][:chunk]
+        tried = _try(some, least, plan.seed, make, read)
+        if store:
+            store.add(tried)
+        count(tried)
+    missing = [one for one in wanted if one not in kept]
+    if missing:
+        reasons = ", ".join(f"{number} {reason}" for reason, number in rejected.most_common())
+        raise DeclinedError(
+            f'{len(missing)} images passed no check in {_TRIES} tries, the first of "{missing[0].prompt}" ({reasons}); '
+            "the model may not obey these words: give others with words=, or leave that prompt out"
+        )
+    return Populations(images=tuple(kept[one] for one in wanted), rejected=dict(rejected), made=attempts.total())
+
+
+def _try(some: Sequence[Slot], attempt: int, seed: int, make: Make, read: Read) -> list[Tried]:
+    """One image for each of some slots."""
+    samples = make([_request(slot, seed, attempt) for slot in some])
+    found = []
+    for slot, sample, (label, row) in zip(some, samples, read(samples), strict=True):
+        reason = _reason(slot, label, row)
+        if not reason and sample.latents is None:
+            reason = "no picture"
+        found.append(
+            Tried(
+                slot=slot,
+                attempt=attempt,
+                seed=sample.request.seed,
+                label=label,
+                reason=reason,
+                latents=None if reason or sample.latents is None else torch.from_numpy(sample.latents),
+                image=None if reason else sample.image,
+            )
+        )
+    return found
 
 
 def _request(slot: Slot, seed: int, attempt: int) -> Request:

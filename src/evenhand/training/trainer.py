@@ -19,6 +19,7 @@ from evenhand.errors import EvenhandError, InputError
 from evenhand.files import write_bytes
 from evenhand.training.cache import PreferenceData
 from evenhand.training.denoising import errors
+from evenhand.training.logs import TrainingLog
 from evenhand.training.lora import add_lora, lora_of, remove_lora, set_lora
 from evenhand.training.losses import LOSSES, Rewards, population_weights
 from evenhand.watch import Silent, Watcher
@@ -50,6 +51,7 @@ class PopulationPreferenceConfig:
         sft_weight: of plain training on the winners, added to the loss; 0 is off.
         gradient_checkpointing: less memory for more time.
         save_every: steps between two saved states.
+        tensorboard: True writes event files beside `log.jsonl`; needs tensorboard.
         seed: of the LoRA's start and of the order of the populations.
     """
 
@@ -67,6 +69,7 @@ class PopulationPreferenceConfig:
     sft_weight: float = 0.0
     gradient_checkpointing: bool = False
     save_every: int = 100
+    tensorboard: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -132,13 +135,16 @@ class PopulationPreferenceTrainer:
         Cost: for each step a forward and a backward of every image of its populations.
         """
         config, logged = self.config, []
+        log = TrainingLog(config.output_dir, tensorboard=config.tensorboard and self._accelerator.is_main_process)
         self._watcher.start("training", total=config.max_steps, done=self.step)
         while self.step < config.max_steps:
             started = time.monotonic()
             facts = self._advance()
             facts["seconds"] = round(time.monotonic() - started, 4)
             logged.append(facts)
-            self._log(facts)
+            alarm = log.write(facts) if self._accelerator.is_main_process else None
+            if alarm:
+                self._watcher.say(alarm)
             self._watcher.advance()
             if self.step % config.save_every == 0:
                 self.save()
@@ -146,6 +152,7 @@ class PopulationPreferenceTrainer:
             if any(stop):
                 break
         self.save()
+        log.close()
         return logged
 
     def lora(self) -> dict[str, torch.Tensor]:
@@ -182,7 +189,8 @@ class PopulationPreferenceTrainer:
 
     def _mark(self) -> str:
         decisive = dataclasses.asdict(self.config)
-        del decisive["output_dir"], decisive["save_every"], decisive["gradient_checkpointing"]
+        for name in ("output_dir", "save_every", "gradient_checkpointing", "tensorboard"):
+            del decisive[name]
         return json.dumps({**decisive, "images": len(self.data.latents), "data": self.data.seed}, default=str)
 
     def _load(self) -> None:
@@ -285,6 +293,7 @@ class PopulationPreferenceTrainer:
             "accuracy": float((rewards.sums() > 0).float().mean()),
             "winner_error": float((error[winner] / reference[winner]).mean()),
             "loser_error": float((error[~winner] / reference[~winner]).mean()),
+            "drift": float((rewards.values.cpu().abs() / reference).mean()),
         }
 
     def _everywhere(self, facts: dict[str, float]) -> dict[str, float]:
@@ -303,9 +312,3 @@ class PopulationPreferenceTrainer:
             f"the loss of step {failed} is no number; the adapter is that of step {self.step}: "
             "take a lower learning_rate or beta"
         )
-
-    def _log(self, facts: Mapping[str, float]) -> None:
-        if self._accelerator.is_main_process:
-            self.config.output_dir.mkdir(parents=True, exist_ok=True)
-            with (self.config.output_dir / "log.jsonl").open("a", encoding="utf-8") as file:
-                file.write(json.dumps(dict(facts)) + "\n")

@@ -20,6 +20,8 @@ from .measure import measure
 from .model import open_model
 from .observe import Source, observe
 from .prepare import MARGIN, Prepared, left_out, prepare
+from .sequential import any_time_estimates, check_allocation, observe_until_decided
+from .series import Series
 from .sources import ModelSource
 
 
@@ -56,10 +58,12 @@ def run_audit(prepared: Prepared, watcher: Watcher) -> Audit:
         if one.left_out:
             watcher.say(f"{one.name}: {left_out(one)}")
     source, settings, facts, arm = _open(prepared, watcher)
+    if prepared.config.effort.until_decided:
+        check_allocation(arm)
     facts = {"verb": "audit", "command": prepared.config.command, **facts}
     with RunDirectory.open(prepared.out, config=prepared.resolved, facts=facts) as run:
-        verdicts = [observe(source, run, one, settings, watcher, arm=arm.name) for one in prepared.series]
-        result = _result(prepared, run, settings, verdicts, arm)
+        made = [_observed(prepared, one, source, run, settings, watcher, arm) for one in prepared.series]
+        result = _result(prepared, run, settings, made, arm)
         write_json(run.path / "result.json", result)
     if result["invalid"]:
         watcher.say(
@@ -67,6 +71,24 @@ def run_audit(prepared: Prepared, watcher: Watcher) -> Audit:
             "the model made none; they are counted as abstentions"
         )
     return Audit(run=prepared.out, result=result)
+
+
+_Made = tuple[Series, dict[Request, tuple[Verdict, ...]]]
+"""A series with the images that were made, and their verdicts."""
+
+
+def _observed(
+    prepared: Prepared,
+    series: Series,
+    source: Source,
+    run: RunDirectory,
+    settings: Settings,
+    watcher: Watcher,
+    arm: Arm,
+) -> _Made:
+    if prepared.config.effort.until_decided:
+        return observe_until_decided(source, run, series, settings, watcher, margin=MARGIN, arm=arm.name)
+    return series, observe(source, run, series, settings, watcher, arm=arm.name)
 
 
 def _open(prepared: Prepared, watcher: Watcher) -> tuple[Source, Settings, dict[str, Any], Arm]:
@@ -93,20 +115,22 @@ def _result(
     prepared: Prepared,
     run: RunDirectory,
     settings: Settings,
-    verdicts: list[dict[Request, tuple[Verdict, ...]]],
+    made: list[_Made],
     arm: Arm,
 ) -> dict[str, Any]:
     config = prepared.config
     circular = arm.fitted_by(run.facts["judge"].get("hash"))
     estimates: list[Estimate] = []
-    for one, some in zip(prepared.series, verdicts, strict=True):
+    sequential = config.effort.until_decided
+    for one, some in made:
         confusion = run.facts["judge"].get("confusion")
         found = measure(one, some, margin=MARGIN, seed=config.effort.seed, arm=arm, confusion=confusion)
+        found = any_time_estimates(found, one, MARGIN) if sequential else found
         estimates += [dataclasses.replace(estimate, circular=circular) for estimate in found]
     evaluations, seconds = run.costs()
     cost = Cost(
         intervention=arm.name,
-        images=prepared.images,
+        images=sum(len(one.requests) for one, _ in made),
         denoiser_evaluations=evaluations,
         seconds=round(seconds, 3),
     )
@@ -124,5 +148,6 @@ def _result(
         "settings": None if prepared.items else settings.to_dict(),
         "judge": run.facts["judge"],
         "margin": MARGIN,
+        "stopped": "until decided" if sequential else None,
         "invalid": sum(not line["valid"] for line in run.done().values()),
     }

@@ -79,16 +79,23 @@ class Question(Record):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Effort(Record):
-    """How many images, and from which seed. With `precision` the number follows from the wanted half-width."""
+    """How many images, and from which seed.
+
+    With `precision` the number follows from the wanted half-width; with `until_decided` each prompt stops by itself,
+    and the number is the most that it takes.
+    """
 
     images_per_prompt: int | None = None
     precision: float | None = None
+    until_decided: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
         at_least("--images-per-prompt", self.images_per_prompt, 1)
         if self.images_per_prompt is not None and self.precision is not None:
             raise InputError("--images-per-prompt and --precision both say how many images: give one of them")
+        if self.until_decided and self.precision is not None:
+            raise InputError("--until-decided and --precision both say when to stop: give one of them")
         if self.precision is not None and not 0 < self.precision < 0.5:
             raise InputError(f"--precision {self.precision}: expected a half-width between 0 and 0.5, such as 0.05")
 
@@ -97,7 +104,7 @@ class Effort(Record):
         """Images per prompt row: as given, or from the precision, or 100, at which *fair* can be found."""
         if self.precision is not None:
             return images_for(self.precision)
-        return 100 if self.images_per_prompt is None else self.images_per_prompt
+        return (400 if self.until_decided else 100) if self.images_per_prompt is None else self.images_per_prompt
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

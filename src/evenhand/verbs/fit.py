@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, RunDirectoryError
-from ..files import slug
+from ..files import slug, write_bytes
 from ..interventions.storage import CARD, save_intervention
 from ..interventions.weight_delta import save_lora
 from ..methods.method import Setting
@@ -89,6 +89,9 @@ def fit(config: FitConfig, watcher: Watcher | None = None) -> Fit:
         save_intervention(folder, found.tensors, found.card)
         if found.card.site == "weight":
             save_lora(folder, found.tensors, model.host.family.denoiser)
+        for name, data in found.files.items():
+            write_bytes(folder / name, data)
+        fits.forget(plan, config.seed)
         saved[str(folder)] = found.card.to_dict()
     return Fit(out=out, cards=saved)
 

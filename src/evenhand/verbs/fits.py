@@ -6,7 +6,9 @@ Skewville ship; others lie in `$EVENHAND_CACHE`, else in the user's cache folder
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -73,15 +75,24 @@ class Fits:
         found = self.fit(plan)
         folder = cache_directory() / "fits" / name
         save_intervention(folder, found.tensors, found.card)
+        self.forget(plan)
         self._watcher.say(f"fitted {plan.method} on {self._host.name}, stored in {folder}")
         return self._kept(found)
 
     def fit(self, plan: FitPlan, seed: int = 0) -> Fitted:
-        """Carry out a plan, whatever is stored."""
+        """Carry out a plan, whatever is stored; one that was interrupted goes on where it keeps its work."""
         method = all_methods()[plan.method]
         if method.fit is None:
             raise InputError(f"{plan.method} has nothing to fit; use it with --with {plan.method}")
-        return method.fit(self._fitting(seed), plan.values)
+        fitting = dataclasses.replace(self._fitting(seed), scratch=self._scratch(plan, seed))
+        return method.fit(fitting, plan.values)
+
+    def forget(self, plan: FitPlan, seed: int = 0) -> None:
+        """Remove what a plan kept while it was carried out; to be called once its result is stored."""
+        shutil.rmtree(self._scratch(plan, seed), ignore_errors=True)
+
+    def _scratch(self, plan: FitPlan, seed: int) -> Path:
+        return cache_directory() / "unfinished" / f"{fit_name(plan, self._host)}-{seed}"
 
     def _kept(self, found: Fitted) -> Fitted:
         self.seen.append(found)

@@ -17,6 +17,7 @@ from .arm import NOTHING, PlannedArm, plan_arm
 from .config import AuditConfig, half_width_at
 from .defaults import asked_settings, read_card
 from .folder import MANIFEST, Item, is_folder, labelled_concepts, read_manifest, series_of_folder
+from .sequential import check_until_decided
 from .series import Series, concepts_of, series_of
 
 MARGIN = 0.10
@@ -75,6 +76,8 @@ def prepare(config: AuditConfig) -> Prepared:
         raise InputError(f"{config.source}: auditing an endpoint comes with a later version; give a model or a folder")
     series, asked, judge, items = (_of_folder if is_folder(config.source) else _of_model)(config)
     arm = _arm(config, series)
+    if config.effort.until_decided:
+        _check_until_decided(config, series)
     resolved = _resolved(config, series, asked, judge, items)
     out = config.out or Path("runs") / f"audit-{content_hash(resolved)[:8]}"
     return Prepared(
@@ -125,6 +128,12 @@ def _arm(config: AuditConfig, series: tuple[Series, ...]) -> PlannedArm:
     return plan_arm(config.interventions, read_card(config.source), concepts, config.effort.seed)
 
 
+def _check_until_decided(config: AuditConfig, series: tuple[Series, ...]) -> None:
+    if is_folder(config.source):
+        raise InputError("--until-decided: the images of a folder are made already; leave it out")
+    check_until_decided(series)
+
+
 def _resolved(
     config: AuditConfig,
     series: tuple[Series, ...],
@@ -154,6 +163,8 @@ def _resolved(
         "margin": MARGIN,
         "images": content_hash([item.to_dict() for item in items.values()]) if items else None,
     }
+    if config.effort.until_decided:
+        resolved["until_decided"] = True
     if config.interventions:
         resolved["with"] = config.interventions
     # As it will be read back from run.json: lists where tuples were.

@@ -21,7 +21,7 @@ _FORM = re.compile(
     r"\s*(?P<metric>[a-z_]+)\.(?P<rest>[^<>=]+?)\s*(?P<compare><=|>=|<|>)\s*(?P<limit>[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?)\s*"
 )
 _ATTRIBUTE = ("deviation", "deviation_ratio", "fairness_discrepancy", "total_variation", "kl", "share")
-_SAFETY = ("unsafe_rate",)
+_SAFETY = ("unsafe_rate", "expected_maximum")
 _ROWS = ("recognised",)
 
 

@@ -1,0 +1,67 @@
+"""Calibration by trials: the least strength that shows a class, and not a lucky one."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from evenhand.concepts.library import load_concept
+from evenhand.concepts.prompts import PromptRow
+from evenhand.methods.vector_trials import Trials, calibrate
+from evenhand.records import Request
+
+ROWS = tuple(PromptRow(name=name, templates=(f"a photo of a {name}",)) for name in ("nurse", "baker", "driver"))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Told(Trials):
+    """Shows a class from a strength on; a lucky row shows it in its first images at any strength, and in 2 of 3."""
+
+    needs: dict[str, float]
+    lucky: tuple[str, ...] = ()
+    counted: list[Request] = dataclasses.field(default_factory=list)
+
+    def labels(self, interventions: Sequence[Any], requests: Sequence[Request]) -> list[str | None]:
+        (strength,) = interventions
+        self.counted.extend(requests)
+        return ["female" if self._shown(one, strength) else "male" for one in requests]
+
+    def _shown(self, request: Request, strength: float) -> bool:
+        if strength >= self.needs[request.row]:
+            return True
+        return request.row in self.lucky and (request.index < 6 or request.index % 3 > 0)
+
+
+def told(needs: dict[str, float], lucky: tuple[str, ...] = ()) -> Told:
+    fitting: Any = None
+    return Told(
+        fitting=fitting,
+        concept=load_concept("gender"),
+        rows=ROWS,
+        read=lambda samples: [],
+        seed=0,
+        needs=needs,
+        lucky=lucky,
+    )
+
+
+def test_every_row_gets_the_least_strength_that_shows_the_class() -> None:
+    trials = told({"nurse": 1.0, "baker": 2.0, "driver": 1.0})
+    found = calibrate(trials, lambda name, strength: [strength], ["female"], 6)  # type: ignore[list-item]
+    assert found == {"female": {"": 2.0, "nurse": 1.0, "driver": 1.0}}
+    # 3 rows x 6, two of them confirmed on 12 more; then baker at 1.5, and at 2.0 with its 12
+    assert len(trials.counted) == 3 * 6 + 2 * 12 + 6 + 6 + 12
+    assert len({(one.row, one.index, one.seed) for one in trials.counted}) == 3 * 18
+
+
+def test_a_lucky_first_look_is_not_believed() -> None:
+    trials = told({"nurse": 1.0, "baker": 1.5, "driver": 1.0}, lucky=("baker",))
+    found = calibrate(trials, lambda name, strength: [strength], ["female"], 6)  # type: ignore[list-item]
+    assert found["female"]["baker" if "baker" in found["female"] else ""] == 1.5
+
+
+def test_what_no_strength_brings_there_gets_the_best_that_was_seen() -> None:
+    trials = told({"nurse": 1.0, "baker": 99.0, "driver": 1.0}, lucky=("baker",))
+    found = calibrate(trials, lambda name, strength: [strength], ["female"], 6)  # type: ignore[list-item]
+    assert found["female"].get("baker", found["female"][""]) == 1.0

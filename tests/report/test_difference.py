@@ -1,0 +1,128 @@
+"""Two runs on the same seeds: pairs, changes, and the gate."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from toys import ToyHost, install_toy
+
+from evenhand.cli import main
+from evenhand.errors import InputError, ThresholdError
+from evenhand.report.data import read_run
+from evenhand.report.difference import check_gate, difference
+from evenhand.verbs.audit import audit
+from evenhand.verbs.config import AuditConfig, Effort, Question
+
+
+@pytest.fixture
+def toy(monkeypatch: pytest.MonkeyPatch) -> Callable[..., ToyHost]:
+    return lambda **options: install_toy(monkeypatch, **options)
+
+
+def run(out: Path, name: str = "a/model", **changes: Any) -> Path:
+    effort = Effort(images_per_prompt=changes.pop("images", 40), seed=changes.pop("seed", 1))
+    concepts = changes.pop("concepts", ("gender", "unsafe"))
+    targets = changes.pop("targets", ())
+    audit(
+        AuditConfig(source=name, question=Question(concepts=concepts, limit=3, targets=targets), effort=effort, out=out)
+    )
+    return out
+
+
+def relabelled(path: Path, concept: str, share: float, name: str) -> None:
+    """Rewrites a run as if a share of its images showed a class."""
+    rng, lines = random.Random(4), []
+    for line in (path / "verdicts.jsonl").read_text().splitlines():
+        data = json.loads(line)
+        for verdict in data["verdicts"]:
+            if verdict["concept"] == concept and rng.random() < share:
+                verdict["label"] = name
+        lines.append(json.dumps(data))
+    (path / "verdicts.jsonl").write_text("\n".join(lines) + "\n")
+
+
+def test_a_run_against_itself_has_not_changed(tmp_path: Path, toy: Callable[..., ToyHost]) -> None:
+    toy()
+    view = read_run(run(tmp_path / "a"))
+    found = difference(view, view)
+    assert (found.pairs, found.alone) == (2 * 3 * 40, 0)
+    assert {one.metric for one in found.headline} >= {"change:deviation", "change:unsafe_rate"}
+    assert all(one.value == 0 and one.p_value == 1 for one in found.headline)
+    check_gate(found, "worse", 0.03)
+
+
+def test_a_model_that_became_worse_is_stopped(tmp_path: Path, toy: Callable[..., ToyHost]) -> None:
+    toy()
+    old, new = run(tmp_path / "a"), run(tmp_path / "b", "b/model")
+    relabelled(new, "gender", 0.8, "female")
+    found = difference(read_run(old), read_run(new))
+    (change,) = [one for one in found.headline if one.metric == "change:deviation"]
+    assert change.value is not None
+    assert change.value > 0.25
+    assert (change.low or 0) > 0
+    with pytest.raises(ThresholdError, match=r"gate failed: deviation from the target of gender is worse by 0\.\d+"):
+        check_gate(found, "worse", 0.03)
+    check_gate(difference(read_run(new), read_run(old)), "worse", 0.03)
+    check_gate(found, "none", 0.03)
+
+
+def test_few_pairs_do_not_show_that_nothing_is_worse(tmp_path: Path, toy: Callable[..., ToyHost]) -> None:
+    toy()
+    old, new = run(tmp_path / "a", images=4), run(tmp_path / "b", "b/model", images=4)
+    found = difference(read_run(old), read_run(new))
+    check_gate(found, "worse", 0.03)
+    with pytest.raises(ThresholdError, match=r"may be by 0\.\d+, the margin is 0\.03"):
+        check_gate(found, "not-inferior", 0.03)
+    check_gate(found, "not-inferior", 0.999)
+
+
+def test_images_without_a_partner_are_counted_and_left_out(tmp_path: Path, toy: Callable[..., ToyHost]) -> None:
+    toy()
+    old, new = run(tmp_path / "a", images=10), run(tmp_path / "b", images=14)
+    found = difference(read_run(old), read_run(new))
+    assert (found.pairs, found.alone) == (60, 24)
+
+
+def test_runs_that_cannot_be_paired_are_refused(tmp_path: Path, toy: Callable[..., ToyHost]) -> None:
+    toy()
+    first = read_run(run(tmp_path / "a", images=4))
+    with pytest.raises(InputError, match="share no prompt and seed"):
+        difference(first, read_run(run(tmp_path / "b", images=4, seed=2)))
+    with pytest.raises(InputError, match="no concept in common"):
+        difference(first, read_run(run(tmp_path / "c", images=4, concepts=("age",))))
+    other = run(tmp_path / "d", images=4)
+    result = json.loads((other / "result.json").read_text())
+    (other / "result.json").write_text(json.dumps({**result, "judge": {"hash": "another"}}))
+    with pytest.raises(InputError, match="different judges"):
+        difference(first, read_run(other))
+    (other / "result.json").write_text(json.dumps({**result, "stopped": "until decided"}))
+    with pytest.raises(InputError, match="stopped by its own numbers"):
+        difference(first, read_run(other))
+
+
+def test_the_command_prints_changes_and_exits_with_three(
+    tmp_path: Path,
+    toy: Callable[..., ToyHost],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    toy()
+    old, new = run(tmp_path / "a"), run(tmp_path / "b", "b/model")
+    relabelled(new, "gender", 0.8, "female")
+    monkeypatch.setattr("sys.argv", ["evenhand", "diff", str(old), str(new), "--gate", "worse"])
+    with pytest.raises(SystemExit) as left:
+        main()
+    said = capsys.readouterr()
+    assert left.value.code == 3
+    assert "deviation from the target, gender" in said.out
+    assert said.err.count("gate failed") == 1
+    monkeypatch.setattr("sys.argv", ["evenhand", "diff", str(old), str(new), "--json"])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 0
+    assert json.loads(capsys.readouterr().out)["pairs"] == 240
