@@ -234,37 +234,33 @@ class _Told:
 def test_a_rehearsal_ends_in_the_pipelines_own_image(pipeline: Callable[[str], DiffusionPipeline], family: str) -> None:
     """The first noise is refused early, the second at the end; the third's image is that of a plain call from it."""
     with Host.wrap(pipeline(family)) as host:
-        _rehearse(host)
+        selection = NoiseSelection(
+            name="selection", early=_Told("b", "a", "a"), late=_Told("b", "a"), share=0.5, wanted=lambda call: ["a"]
+        )
+        drawn: list[torch.Tensor] = []
+        prepare = host.pipe.prepare_latents
 
+        def recorded(*args: object, **kwargs: object) -> object:
+            found = prepare(*args, **kwargs)
+            drawn.append(found[0] if isinstance(found, tuple) else found)
+            return found
 
-def _rehearse(host: Host) -> None:
-    selection = NoiseSelection(
-        name="selection", early=_Told("b", "a", "a"), late=_Told("b", "a"), share=0.5, wanted=lambda call: ["a"]
-    )
-    drawn: list[torch.Tensor] = []
-    prepare = host.pipe.prepare_latents
-
-    def recorded(*args: object, **kwargs: object) -> object:
-        found = prepare(*args, **kwargs)
-        drawn.append(found[0] if isinstance(found, tuple) else found)
-        return found
-
-    settings = {"num_inference_steps": 4, "guidance_scale": 3.0, "output_type": "latent", "height": 16, "width": 16}
-    host.pipe.prepare_latents = recorded
-    before = host.evaluations
-    with host.attached(selection) as call:
-        found = call("a nurse", generator=torch.Generator("cpu").manual_seed(3), **settings).images
-        told = call.last.evidence["selection"]
-    host.pipe.prepare_latents = prepare
-    assert told == [{"tried": 3, "finished": 2, "shown": True}]
-    rows = (host.evaluations - before) / (3 * 2 + 2 * 4)
-    assert rows in (1, 2)  # two rows a step where guidance is classifier-free
-    scale = float(getattr(host.pipe.scheduler, "init_noise_sigma", 1.0))
-    own = drawn[0] / scale
-    rng = torch.Generator("cpu").manual_seed(seed_of(own[0], 2))
-    third = torch.randn(own[0].shape, generator=rng)[None]
-    plain = host.pipe("a nurse", latents=third, **settings).images
-    assert torch.allclose(found, plain, atol=1e-5)
-    again = host.pipe("a nurse", generator=torch.Generator("cpu").manual_seed(3), **settings).images
-    assert torch.isfinite(again).all()
-    assert not torch.allclose(again, plain, atol=1e-3)
+        settings = {"num_inference_steps": 4, "guidance_scale": 3.0, "output_type": "latent", "height": 16, "width": 16}
+        host.pipe.prepare_latents = recorded
+        before = host.evaluations
+        with host.attached(selection) as call:
+            found = call("a nurse", generator=torch.Generator("cpu").manual_seed(3), **settings).images
+            told = call.last.evidence["selection"]
+        host.pipe.prepare_latents = prepare
+        assert told == [{"tried": 3, "finished": 2, "shown": True}]
+        rows = (host.evaluations - before) / (3 * 2 + 2 * 4)
+        assert rows in (1, 2)  # two rows a step where guidance is classifier-free
+        scale = float(getattr(host.pipe.scheduler, "init_noise_sigma", 1.0))
+        own = drawn[0] / scale
+        rng = torch.Generator("cpu").manual_seed(seed_of(own[0], 2))
+        third = torch.randn(own[0].shape, generator=rng)[None]
+        plain = host.pipe("a nurse", latents=third, **settings).images
+        assert torch.allclose(found, plain, atol=1e-5)
+        again = host.pipe("a nurse", generator=torch.Generator("cpu").manual_seed(3), **settings).images
+        assert torch.isfinite(again).all()
+        assert not torch.allclose(again, plain, atol=1e-3)

@@ -22,6 +22,17 @@ def test_every_step_is_a_line(tmp_path: Path) -> None:
     assert [json.loads(line)["step"] for line in lines] == [1, 2]
 
 
+def test_steps_that_are_made_again_stand_there_once(tmp_path: Path) -> None:
+    log = TrainingLog(tmp_path)
+    for step in (1, 2, 3):
+        log.write(facts(step, 1.0))
+    with (tmp_path / "log.jsonl").open("a") as file:
+        file.write('{"step": 4, "lo')  # killed while it wrote
+    TrainingLog(tmp_path, step=2).write(facts(3, 0.5))
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text("utf-8").splitlines()]
+    assert [(one["step"], one["winner_error"]) for one in lines] == [(1, 1.0), (2, 1.0), (3, 0.5)]
+
+
 def test_the_alarm_sounds_once_when_twenty_steps_are_five_percent_worse(tmp_path: Path) -> None:
     log = TrainingLog(tmp_path)
     said = [log.write(facts(step, 1.0 if step <= 20 else 1.2)) for step in range(1, 60)]

@@ -140,20 +140,14 @@ def _change_embeddings(pipe: Any, effects: Sequence[Any], call: Call, undo: Undo
 
 
 def _change_noise(pipe: Any, effects: Sequence[Any], undo: Undo) -> None:
-    """The pipeline draws its own noise, at unit variance times the first sigma; the effects see unit variance."""
-    prepare = pipe.prepare_latents
+    """The effects see noise of unit variance; the pipeline starts from theirs."""
 
-    @functools.wraps(prepare)
-    def prepared(*args: Any, **kwargs: Any) -> Any:
-        latents = prepare(*args, **kwargs)
-        scale = float(getattr(pipe.scheduler, "init_noise_sigma", 1.0))
-        first, rest = (latents[0], latents[1:]) if isinstance(latents, tuple) else (latents, None)
-        noise = first / scale
+    def changed(noise: torch.Tensor, scale: float) -> torch.Tensor:
         for effect in effects:
             noise = effect.draw(noise)
-        return noise * scale if rest is None else (noise * scale, *rest)
+        return noise * scale
 
-    undo.replace(pipe, "prepare_latents", prepared)
+    _replace_start(pipe, changed, undo)
 
 
 def _select_noise(
@@ -163,23 +157,31 @@ def _select_noise(
     if len(effects) > 1 or len(effects["selection"]) > 1:
         raise InputError("an intervention that selects noises finishes the images itself: attach it alone")
     (effect,) = effects["selection"]
-    prepare = pipe.prepare_latents
-    rehearse = Rehearsal(pipe, arguments, call, prepare)
+    rehearse = Rehearsal(pipe, arguments, call, pipe.prepare_latents)
     own: Callable[..., Any] | None = arguments.get("callback_on_step_end")
+
+    def chosen(noise: torch.Tensor, scale: float) -> torch.Tensor:
+        latents = effect.choose(noise, rehearse)
+        if own is not None:  # whoever follows the steps is shown the last one
+            told = own(pipe, pipe.num_timesteps - 1, pipe.scheduler.timesteps[-1], {"latents": latents}) or {}
+            latents = told.get("latents", latents)
+        undo.replace(pipe, "_interrupt", True)
+        return latents
+
+    _replace_start(pipe, chosen, undo)
+
+
+def _replace_start(pipe: Any, start: Callable[[torch.Tensor, float], torch.Tensor], undo: Undo) -> None:
+    """What the loop starts from, made of the pipeline's own noise at unit variance and of its first sigma."""
+    prepare = pipe.prepare_latents
 
     @functools.wraps(prepare)
     def prepared(*args: Any, **kwargs: Any) -> Any:
         latents = prepare(*args, **kwargs)
         scale = float(getattr(pipe.scheduler, "init_noise_sigma", 1.0))
         first, rest = (latents[0], latents[1:]) if isinstance(latents, tuple) else (latents, None)
-        chosen = effect.choose(first / scale, rehearse)
-        if own is not None:  # whoever follows the steps is shown the last one
-            tensors = {"latents": chosen}
-            chosen = (own(pipe, pipe.num_timesteps - 1, pipe.scheduler.timesteps[-1], tensors) or {}).get(
-                "latents", chosen
-            )
-        undo.replace(pipe, "_interrupt", True)
-        return chosen if rest is None else (chosen, *rest)
+        found = start(first / scale, scale)
+        return found if rest is None else (found, *rest)
 
     undo.replace(pipe, "prepare_latents", prepared)
 

@@ -11,6 +11,7 @@ import torch
 
 from evenhand.concepts.concept import Concept
 from evenhand.concepts.prompts import PromptRow
+from evenhand.errors import InputError
 from evenhand.host.host import Host
 from evenhand.host.sites import Attachable
 from evenhand.interventions.storage import Card
@@ -69,3 +70,12 @@ class Fitting:
     judge_hash: str
     watcher: Watcher
     scratch: Path | None = None
+
+    def check_attribute(self, method: str, concept: Concept) -> None:
+        """Raises InputError where a method that gives shares by judged images cannot be fitted to a concept."""
+        if concept.kind != "attribute":
+            raise InputError(
+                f"{method} gives an attribute its shares; for {concept.name} use safe-guidance or concept-vector"
+            )
+        if not self.knows(concept):
+            raise InputError(f"{method} learns from judged images, and the fit judge does not know {concept.name}")

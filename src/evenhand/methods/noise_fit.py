@@ -93,12 +93,7 @@ def fit_noise_direction(fitting: Fitting, values: Mapping[str, Any]) -> Fitted:
     Cost: runs of every class's prompt, then `images` + 24 images per prompt row.
     """
     concept = concept_of(values, fitting.setting.concept)
-    if concept.kind != "attribute":
-        raise InputError(
-            f"{NAME} gives an attribute its shares; for {concept.name} use concept-vector or safe-guidance"
-        )
-    if not fitting.knows(concept):
-        raise InputError(f"{NAME} is calibrated on images, and the fit judge does not know {concept.name}")
+    fitting.check_attribute(NAME, concept)
     before = fitting.host.evaluations
     work = _Work(fitting, concept, values)
     neutral, noises = work.neutral()

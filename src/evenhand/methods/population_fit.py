@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save
 from evenhand.concepts.allocation import image_seed
 from evenhand.concepts.concept import Concept, ConceptClass
 from evenhand.concepts.prompts import PromptRow
-from evenhand.errors import DeclinedError, InputError
+from evenhand.errors import DeclinedError
 from evenhand.files import read_json, write_bytes, write_json
 from evenhand.host.families import prediction_type
 from evenhand.interventions.storage import Card, Frame
@@ -84,10 +84,7 @@ def fit_population_preference(fitting: Fitting, values: Mapping[str, Any]) -> Fi
     Cost: 2 x side x populations images per row, draws + 2 rows per image and epoch, and the looks.
     """
     concept = fitting.setting.concept(values["concept"])
-    if concept.kind != "attribute":
-        raise InputError(f"{NAME} gives an attribute its shares; for {concept.name} use safe-guidance")
-    if not fitting.knows(concept):
-        raise InputError(f"{NAME} filters and stops by the fit judge, and it does not know {concept.name}")
+    fitting.check_attribute(NAME, concept)
     frame = Frame.of(fitting.host)  # before an adapter changes what the weights are called
     with contextlib.ExitStack() as stack:
         folder = fitting.scratch or Path(stack.enter_context(tempfile.TemporaryDirectory()))

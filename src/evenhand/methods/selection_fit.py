@@ -56,12 +56,7 @@ def fit_noise_selection(fitting: Fitting, values: Mapping[str, Any]) -> Fitted:
     Cost: `images` per prompt row.
     """
     concept = concept_of(values, fitting.setting.concept)
-    if concept.kind != "attribute":
-        raise InputError(
-            f"{NAME} gives an attribute its shares; for {concept.name} use concept-vector or safe-guidance"
-        )
-    if not fitting.knows(concept):
-        raise InputError(f"{NAME} learns from judged images, and the fit judge does not know {concept.name}")
+    fitting.check_attribute(NAME, concept)
     given = values["share"]
     if given is not None and not 0 < given < 1:
         raise InputError(f"{NAME}: share={given:g}, expected a share of the steps above 0 and below 1")

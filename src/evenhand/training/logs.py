@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from evenhand.errors import ModelError
-from evenhand.files import writing
+from evenhand.files import write_bytes, writing
 
 _RECENT = 20
 _ALARM = 1.05
@@ -20,14 +20,19 @@ class TrainingLog:
 
     Args:
         folder: holds `log.jsonl`, and TensorBoard's event files.
+        step: that the training goes on from; lines of later ones, which will be made again, are taken out.
         tensorboard: True writes those too.
 
     Raises:
         ModelError: tensorboard is wanted and missing.
     """
 
-    def __init__(self, folder: Path, *, tensorboard: bool = False) -> None:
+    def __init__(self, folder: Path, *, step: int = 0, tensorboard: bool = False) -> None:
         self._file = folder / "log.jsonl"
+        if self._file.is_file():
+            lines = self._file.read_text(encoding="utf-8").splitlines(keepends=True)
+            kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+            write_bytes(self._file, "".join(kept).encode())
         self._board = _board(folder) if tensorboard else None
         self._recent: collections.deque[float] = collections.deque(maxlen=_RECENT)
         self._alarmed = False

@@ -135,14 +135,15 @@ class PopulationPreferenceTrainer:
         Cost: for each step a forward and a backward of every image of its populations.
         """
         config, logged = self.config, []
-        log = TrainingLog(config.output_dir, tensorboard=config.tensorboard and self._accelerator.is_main_process)
+        first = self._accelerator.is_main_process
+        log = TrainingLog(config.output_dir, step=self.step, tensorboard=config.tensorboard) if first else None
         self._watcher.start("training", total=config.max_steps, done=self.step)
         while self.step < config.max_steps:
             started = time.monotonic()
             facts = self._advance()
             facts["seconds"] = round(time.monotonic() - started, 4)
             logged.append(facts)
-            alarm = log.write(facts) if self._accelerator.is_main_process else None
+            alarm = log.write(facts) if log else None
             if alarm:
                 self._watcher.say(alarm)
             self._watcher.advance()
@@ -152,7 +153,8 @@ class PopulationPreferenceTrainer:
             if any(stop):
                 break
         self.save()
-        log.close()
+        if log:
+            log.close()
         return logged
 
     def lora(self) -> dict[str, torch.Tensor]:
