@@ -221,6 +221,11 @@ def test_what_is_protected_is_fitted_too_and_asked_for_where_it_is_missing(gende
     method = METHODS["concept-vector"]
     plans = method.plans(Setting(), method.read({"concept": "gender", "protect": "age+skin"}))
     assert [plan.values["concept"] for plan in plans] == ["gender", "age", "skin"]
+    phrases = {"present": "a photo of a person with a hat", "absent": "a photo of a person without a hat"}
+    plans = method.plans(Setting(), method.read({**phrases, "protect": "age"}))
+    # the same plan of age as without phrases, so that what is stored serves both
+    assert plans[1:] == method.plans(Setting(), method.read({"concept": "age"}))
+    assert plans[0].values["present"] == phrases["present"]
     with pytest.raises(InputError, match="protect=age is not among what was saved"):
         with_spec(gender, "concept-vector:protect=age")
 

@@ -65,3 +65,17 @@ def test_what_no_strength_brings_there_gets_the_best_that_was_seen() -> None:
     trials = told({"nurse": 1.0, "baker": 99.0, "driver": 1.0}, lucky=("baker",))
     found = calibrate(trials, lambda name, strength: [strength], ["female"], 6)  # type: ignore[list-item]
     assert found["female"].get("baker", found["female"][""]) == 1.0
+
+
+def test_a_class_that_less_than_the_whole_way_shows_everywhere_gets_less() -> None:
+    trials = told({"nurse": 0.4, "baker": 0.5, "driver": 0.3})
+    found = calibrate(trials, lambda name, strength: [strength], ["female"], 6, gentle=True)  # type: ignore[list-item]
+    assert found == {"female": {"": 0.5}}
+    # 48 images over the rows at 0.3 and at 0.5, then six and twelve of every row at 0.5
+    assert len(trials.counted) == 2 * 48 + 3 * 18
+
+
+def test_where_one_row_needs_the_whole_way_no_row_gets_less() -> None:
+    trials = told({"nurse": 0.3, "baker": 0.9, "driver": 0.3})
+    found = calibrate(trials, lambda name, strength: [strength], ["female"], 6, gentle=True)  # type: ignore[list-item]
+    assert found == {"female": {"": 1.0}}

@@ -53,7 +53,11 @@ def plans_of(
     decisive = {one.name: values[one.name] for one in parameters if one.fits}
     if values.get("present") or values.get("absent"):
         from_phrases(values)
-        return [FitPlan(method, {**decisive, "concept": None})]
+        named = {**decisive, "present": None, "absent": None}
+        return [
+            FitPlan(method, {**decisive, "concept": None}),
+            *(FitPlan(method, {**named, "concept": one}) for one in dict.fromkeys(more)),
+        ]
     name = values["concept"]
     setting.concept(name)  # an unknown one is refused here
     factors = name.split(JOINT) if JOINT in name else [name]

@@ -111,7 +111,8 @@ def fit_concept_vector(fitting: Fitting, values: Mapping[str, Any]) -> Fitted:
     strengths = {name: {"": enough} for name in texts.shown}
     if values["calibrate"]:
         start = STRENGTHS[0] if enough == SITE_STRENGTHS[0] else SITE_STRENGTHS[0]
-        strengths = calibrate(trials, chosen.show, texts.shown, int(values["calibrate"]), start)
+        gentle = not safety and values["act"] == "pin" and start == STRENGTHS[0]
+        strengths = calibrate(trials, chosen.show, texts.shown, int(values["calibrate"]), start, gentle=gentle)
     cosines = [
         split_half(*({name: one.by_step(half).mean(dim=0) for name, one in means[module].items()} for half in (0, 1)))
         for module in modules[chosen.site]
