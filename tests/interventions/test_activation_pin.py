@@ -21,7 +21,7 @@ from evenhand.testing.toy import ToyWorld, shares_of, toy_host
 
 def step(timestep: float = 500.0, index: int = 0) -> Step:
     level = NoiseLevel(alpha=0.6, sigma=0.8, prediction="epsilon")
-    return Step(index=index, total=10, timestep=timestep, level=level, guidance=2.0)
+    return Step(index=index, total=10, timestep=timestep, after=timestep - 100, level=level, guidance=2.0)
 
 
 def landmarks(axes: torch.Tensor, levels: dict[str, list[list[float]]], **more: bool) -> Landmarks:

@@ -18,7 +18,7 @@ from evenhand.records import Request
 
 def step(index: int = 0) -> Step:
     level = NoiseLevel(alpha=0.6, sigma=0.8, prediction="epsilon")
-    return Step(index=index, total=10, timestep=500.0, level=level, guidance=2.0)
+    return Step(index=index, total=10, timestep=500.0, after=400.0, level=level, guidance=2.0)
 
 
 def shift(weights: list[dict[str, float]], shape: tuple[int, ...] = (3,), **more: Any) -> ActivationShift:

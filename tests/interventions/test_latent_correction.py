@@ -34,7 +34,7 @@ class Linear:
 
 def step(index: int = 0, total: int = 10) -> Step:
     level = NoiseLevel(alpha=0.1, sigma=0.9, prediction="epsilon")
-    return Step(index=index, total=total, timestep=900.0, level=level, guidance=5.0)
+    return Step(index=index, total=total, timestep=900.0, after=800.0, level=level, guidance=5.0)
 
 
 def moved(

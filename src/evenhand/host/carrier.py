@@ -23,7 +23,7 @@ from evenhand.errors import ModelError
 from evenhand.host.conditioning import encode_text, joined, rows_of, with_texts
 from evenhand.host.dtype import map_output
 from evenhand.host.families import Family, denoiser_of, prediction_type
-from evenhand.host.noise_level import noise_level
+from evenhand.host.noise_level import noise_level, timestep_after
 from evenhand.host.probe import Probe
 from evenhand.host.sites import ActivationEffect, Call, PredictionEffect, Predictions, ProbeEffect, Site, Step
 from evenhand.host.undo import Undo
@@ -141,6 +141,7 @@ class Carrier:
             index=self._index,
             total=self._call.steps,
             timestep=time,
+            after=timestep_after(self._pipe.scheduler, time),
             level=noise_level(self._pipe.scheduler, time, prediction_type(self._pipe)),
             guidance=self._call.guidance,
         )

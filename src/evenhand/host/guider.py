@@ -18,7 +18,7 @@ from diffusers.guiders.guider_utils import BaseGuidance, GuiderOutput
 from evenhand.errors import InertGuidanceError, InputError, ModelError
 from evenhand.host.conditioning import encode_text
 from evenhand.host.families import detect_family, prediction_type
-from evenhand.host.noise_level import noise_level
+from evenhand.host.noise_level import noise_level, timestep_after
 from evenhand.host.sites import Attachable, Call, Predictions, Step
 
 _STANDARD: Mapping[str, Any] = {
@@ -150,6 +150,7 @@ class PredictionGuider(BaseGuidance):
             index=int(self._step),
             total=int(self._num_inference_steps),
             timestep=time,
+            after=timestep_after(self._scheduler, time),
             level=noise_level(self._scheduler, time, self._prediction),
             guidance=self.guidance_scale,
         )

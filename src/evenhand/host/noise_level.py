@@ -75,3 +75,15 @@ def noise_level(scheduler: Any, timestep: float, prediction: str) -> NoiseLevel:
     share = min(max(timestep - low, 0.0), 1.0)
     signal = (1 - share) * float(table[low]) + share * float(table[high])
     return NoiseLevel(alpha=math.sqrt(signal), sigma=math.sqrt(1 - signal), prediction=prediction)
+
+
+def timestep_after(scheduler: Any, timestep: float) -> float:
+    """The timestep of the latents that a step at `timestep` leaves: the schedule's next one, 0 behind its last.
+
+    Args:
+        scheduler: whose timesteps are set.
+        timestep: one of them.
+    """
+    times = [float(one) for one in scheduler.timesteps]
+    place = min(range(len(times)), key=lambda k: abs(times[k] - timestep))
+    return times[place + 1] if place + 1 < len(times) else 0.0

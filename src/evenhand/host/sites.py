@@ -46,11 +46,15 @@ class Call:
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One step of a call: its index from 0, of how many, at which noise level and guidance."""
+    """One step of a call: its index from 0, of how many, at which timestep, noise level and guidance.
+
+    `after` is the timestep of the latents that it leaves, 0 for the last.
+    """
 
     index: int
     total: int
     timestep: float
+    after: float
     level: NoiseLevel
     guidance: float
 

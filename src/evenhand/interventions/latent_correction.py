@@ -22,12 +22,12 @@ from evenhand.errors import InputError
 from evenhand.host.sites import Call, Site, Step
 from evenhand.interventions.window import Window
 
-LARGEST = 0.5
+LARGEST = 1.0
 """Standard deviations along one direction that an image is moved by in a step at most."""
-MARGIN = 2.0
+MARGIN = 4.0
 """Log-odds that are wanted at strength 1. The score does not know the prompt, so what it takes to be sure is not enough
 where a prompt leans the other way; strengths are calibrated for each."""
-EARLY = Window(start=0.0, stop=0.5)
+EARLY = Window(start=0.1, stop=0.8)
 
 
 class Score(Protocol):
@@ -42,8 +42,8 @@ class Score(Protocol):
         """Logarithms of class probabilities, (rows, classes), for latents of unit root mean square.
 
         Args:
-            latents: after a step, (rows, ...).
-            timestep: of that step, 0 to 1,000.
+            latents: (rows, ...).
+            timestep: of these latents, 0 to 1,000.
         """
         ...
 
@@ -142,7 +142,7 @@ class CorrectionEffect:
         with torch.enable_grad():
             leaf = here.clone().requires_grad_(True)
             size = leaf.detach().square().flatten(1).mean(dim=1).sqrt().clamp(min=1e-12)
-            logs = self._correction.score.log_chances(leaf / size.view(-1, *[1] * (leaf.ndim - 1)), step.timestep)
+            logs = self._correction.score.log_chances(leaf / size.view(-1, *[1] * (leaf.ndim - 1)), step.after)
             others = logs.scatter(1, place, float("-inf")).logsumexp(dim=1)
             odds = logs.gather(1, place)[:, 0] - others
             (gradient,) = torch.autograd.grad(odds.sum(), leaf)

@@ -1,135 +1,177 @@
 """A score on noisy latents: which class the finished image will show, and which of two latents shows it more.
 
-At every step the latents are read along one direction per class: the mean of what the class's prompt makes of the same
-noises, less that of all classes. How steeply, and from where on, is trained with two losses: the class of the finished
-image (cross-entropy), and the preference between two latents of the same seed and step that come from two classes'
-prompts (Bradley and Terry 1952: -log sigmoid(s_a(z_a) - s_a(z_b))), which only asks for what the classes differ in.
-
-The directions are not trained: a network with as many weights as a latent has values learns a hundred images by heart,
-and its gradient then moves latents where nothing but the score changes.
+It learns from finished latents x0 of images whose class is known, at every noise level of the model's schedule, with
+fresh noise in every round: z = alpha(t) x0 + sigma(t) n. Two losses: the class (cross-entropy), and the preference
+between two images of one prompt that show different classes, at the same level and with the same noise (Bradley and
+Terry 1952: -log sigmoid(s_a(z_a) - s_a(z_b))), which only asks for what the classes differ in. The fresh noise keeps a
+small network from learning its images by heart, and makes its gradient that of a class and not of single values.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import nn
 
+from evenhand.host.noise_level import NoiseLevel
+
+LevelOf = Callable[[float], NoiseLevel]
+"""The noise level of a timestep, 0 to 1,000."""
+
+_WIDTH, _FREQUENCIES, _SIDE = 48, 8, 4
+
 
 class PreferenceScore(nn.Module):
-    """Class logits from latents and a timestep.
+    """Class logits from latents of unit root mean square and a timestep.
+
+    Latents that form an image go through a small residual convolutional network at half their resolution, packed ones
+    (rows, tokens, channels) through the same along the tokens.
 
     Args:
         classes: what it tells apart.
-        axes: (steps, classes, values), each of norm 1.
-        timesteps: (steps,), falling; between them the nearest is used.
+        channels: of the latents.
+        flat: True for packed latents.
     """
 
-    axes: torch.Tensor
-    timesteps: torch.Tensor
-
-    def __init__(self, classes: tuple[str, ...], axes: torch.Tensor, timesteps: torch.Tensor) -> None:
+    def __init__(self, classes: tuple[str, ...], channels: int, *, flat: bool = False) -> None:
         super().__init__()
-        self.classes = classes
-        self.register_buffer("axes", axes)
-        self.register_buffer("timesteps", timesteps)
-        self.slope = nn.Parameter(torch.ones(len(axes)))
-        self.bias = nn.Parameter(torch.zeros(len(axes), len(classes)))
+        self.classes, self.flat = classes, flat
+        convolution, pool = (nn.Conv1d, nn.AdaptiveAvgPool1d) if flat else (nn.Conv2d, nn.AdaptiveAvgPool2d)
+        self.inward = convolution(channels, _WIDTH, 3, stride=2, padding=1)
+        self.time = nn.Sequential(nn.Linear(2 * _FREQUENCIES, _WIDTH), nn.SiLU(), nn.Linear(_WIDTH, _WIDTH), nn.SiLU())
+        self.blocks = nn.ModuleList(_Block(convolution) for _ in range(2))
+        self.outward = nn.Sequential(
+            nn.GroupNorm(8, _WIDTH),
+            nn.SiLU(),
+            pool(_SIDE),
+            nn.Flatten(),
+            nn.Dropout(0.2),
+            nn.Linear(_WIDTH * (_SIDE if flat else _SIDE * _SIDE), len(classes)),
+        )
 
-    def forward(self, latents: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
-        """Logits, (rows, classes); latents of unit root mean square, and the number of each row's step."""
-        read = torch.einsum("rv,rcv->rc", latents.flatten(1), self.axes[steps].to(latents))
-        return self.slope[steps][:, None] * read + self.bias[steps]
+    def forward(self, latents: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+        """Logits, (rows, classes), of latents of unit root mean square at the timestep of each row."""
+        waves = timesteps.to(latents)[:, None] / 1000 * math.pi * 2.0 ** torch.arange(_FREQUENCIES).to(latents) / 2
+        time = self.time(torch.cat([waves.sin(), waves.cos()], dim=1))
+        hidden = self.inward(latents.transpose(1, 2) if self.flat else latents)
+        for block in self.blocks:
+            hidden = block(hidden, time)
+        return self.outward(hidden)
 
     def log_chances(self, latents: torch.Tensor, timestep: float) -> torch.Tensor:
         """Logarithms of class probabilities at one timestep."""
-        step = (self.timesteps - timestep).abs().argmin()
-        return nn.functional.log_softmax(self(latents, step.expand(len(latents))), dim=1)
+        self.to(latents.device)
+        return nn.functional.log_softmax(self(latents, latents.new_full((len(latents),), timestep)), dim=1)
+
+
+class _Block(nn.Module):
+    """A residual block whose inner norm is scaled and shifted by the noise level."""
+
+    def __init__(self, convolution: type[nn.Conv1d] | type[nn.Conv2d]) -> None:
+        super().__init__()
+        self.before, self.after = nn.GroupNorm(8, _WIDTH), nn.GroupNorm(8, _WIDTH)
+        self.first, self.second = (convolution(_WIDTH, _WIDTH, 3, padding=1) for _ in range(2))
+        self.time = nn.Linear(_WIDTH, 2 * _WIDTH)
+
+    def forward(self, hidden: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
+        inner = self.after(self.first(nn.functional.silu(self.before(hidden))))
+        places = [1] * (hidden.ndim - 2)
+        scale, shift = (one.view(*one.shape, *places) for one in self.time(time).chunk(2, dim=1))
+        return hidden + self.second(nn.functional.silu(inner * (1 + scale) + shift))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Trajectories:
-    """Latents after every step.
+class Finished:
+    """Finished latents and what is perceived in their images.
 
     Args:
-        latents: (images, steps, channels, height, width).
-        timesteps: (steps,).
+        latents: (images, ...).
         labels: (images,), number of the class.
-        pairs: for each image the number of its seed among the images of the other classes, -1 without partners.
+        rows: (images,), number of the prompt row; only images of one row are compared.
     """
 
     latents: torch.Tensor
-    timesteps: torch.Tensor
     labels: torch.Tensor
-    pairs: torch.Tensor
+    rows: torch.Tensor
+
+    def __getitem__(self, chosen: torch.Tensor) -> Finished:
+        """Some of the images, by number or by mask."""
+        return Finished(latents=self.latents[chosen], labels=self.labels[chosen], rows=self.rows[chosen])
 
 
 def train_score(
-    classes: tuple[str, ...], data: Trajectories, *, seed: int = 0, rounds: int = 400, batch: int = 256
+    classes: tuple[str, ...],
+    data: Finished,
+    level_of: LevelOf,
+    *,
+    seed: int = 0,
+    rounds: int = 2_000,
+    pairs: int = 48,
 ) -> PreferenceScore:
-    """Find the directions, and train how they are read.
+    """Train on pairs of one prompt row, every row and class as often as the others.
 
     Args:
         classes: in the order of the labels.
-        data: of explicit and of neutral prompts; the directions come from those with partners.
-        seed: of the draws.
-        rounds: steps of Adam.
-        batch: latents per round, drawn so that every class is as frequent as the others.
+        data: of at least one row that shows two classes.
+        level_of: the model's schedule.
+        seed: of weights and draws.
+        rounds: steps of AdamW.
+        pairs: in each.
 
-    Cost: rounds x batch products of latents.
+    Raises:
+        ValueError: no row shows two classes.
+
+    Cost: rounds x 2 pairs passes of the small network, forward and backward.
     """
-    score = PreferenceScore(classes, _axes(len(classes), data), data.timesteps)
-    rng = torch.Generator().manual_seed(seed)
-    optimiser = torch.optim.Adam(score.parameters(), lr=0.05)
-    counts = torch.bincount(data.labels, minlength=len(classes)).clamp(min=1)
-    weights = 1 / counts[data.labels].float()
-    for _ in range(rounds):
-        rows = torch.multinomial(weights, batch, replacement=True, generator=rng)
-        steps = torch.randint(0, data.latents.shape[1], (batch,), generator=rng)
-        logits = score(unit(data.latents[rows, steps]), steps)
-        loss = nn.functional.cross_entropy(logits, data.labels[rows])
-        loss = loss + _preference(score, data, rows, steps, logits, rng)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
+    other = (data.rows[:, None] == data.rows[None]) & (data.labels[:, None] != data.labels[None])
+    weights = _weights(data) * other.any(dim=1)
+    if not weights.any():
+        raise ValueError("no prompt shows two classes; there is nothing to prefer")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        packed = data.latents.ndim == 3
+        score = PreferenceScore(classes, data.latents.shape[2 if packed else 1], flat=packed)
+        optimiser = torch.optim.AdamW(score.parameters(), 2e-3, weight_decay=0.05)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, total_steps=rounds, pct_start=0.1)
+        for _ in range(rounds):
+            first = torch.multinomial(weights, pairs, replacement=True)
+            second = torch.multinomial(other[first].float(), 1)[:, 0]
+            loss = _loss(score, data, (first, second), level_of)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
     return score.eval().requires_grad_(False)
 
 
-def _axes(classes: int, data: Trajectories) -> torch.Tensor:
-    """Per step the classes' mean latents from the same seeds, less their mean, each of norm 1."""
-    paired = data.pairs >= 0
-    found = []
-    for step in range(data.latents.shape[1]):
-        flat = unit(data.latents[paired, step]).flatten(1)
-        means = torch.stack([flat[data.labels[paired] == k].mean(dim=0) for k in range(classes)])
-        means = means - means.mean(dim=0)
-        found.append(means / means.norm(dim=1, keepdim=True).clamp(min=1e-12))
-    return torch.stack(found)
+def _weights(data: Finished) -> torch.Tensor:
+    """How often each image is drawn, so that every class of every row comes as often as the others."""
+    group = data.rows * (int(data.labels.max()) + 1) + data.labels
+    return 1 / torch.bincount(group)[group].float()
 
 
-def _preference(
-    score: PreferenceScore,
-    data: Trajectories,
-    rows: torch.Tensor,
-    steps: torch.Tensor,
-    logits: torch.Tensor,
-    rng: torch.Generator,
+def _loss(
+    score: PreferenceScore, data: Finished, sides: tuple[torch.Tensor, torch.Tensor], level_of: LevelOf
 ) -> torch.Tensor:
-    """Bradley and Terry's loss against an image of the same seed and step from another class's prompt."""
-    partners = torch.full_like(rows, -1)
-    for place, row in enumerate(rows.tolist()):
-        number = int(data.pairs[row])
-        if number >= 0:
-            others = torch.nonzero((data.pairs == number) & (data.labels != data.labels[row]))[:, 0]
-            partners[place] = others[torch.randint(len(others), (1,), generator=rng)] if len(others) else -1
-    paired = partners >= 0
-    if not paired.any():
-        return logits.new_zeros(())
-    other = score(unit(data.latents[partners[paired], steps[paired]]), steps[paired])
-    own = data.labels[rows[paired]][:, None]
-    return -nn.functional.logsigmoid(logits[paired].gather(1, own) - other.gather(1, own)).mean()
+    """The class of either side, and the preference between them at one level and noise."""
+    times = torch.randint(0, 1000, (len(sides[0]),)).float()
+    noise = torch.randn(len(times), *data.latents.shape[1:])
+    seen = torch.cat([noised(data.latents[side], noise, times, level_of) for side in sides])
+    logits = score(seen, torch.cat([times, times]))
+    labels = torch.cat([data.labels[side] for side in sides])
+    own, foreign = (one.gather(1, data.labels[sides[0]][:, None]) for one in logits.chunk(2))
+    return nn.functional.cross_entropy(logits, labels) - nn.functional.logsigmoid(own - foreign).mean()
+
+
+def noised(clean: torch.Tensor, noise: torch.Tensor, times: torch.Tensor, level_of: LevelOf) -> torch.Tensor:
+    """Latents of unit root mean square at each row's timestep."""
+    levels = [level_of(time) for time in times.tolist()]
+    alpha, sigma = (torch.tensor([getattr(one, name) for one in levels]) for name in ("alpha", "sigma"))
+    shape = (-1, *[1] * (clean.ndim - 1))
+    return unit(alpha.view(shape) * clean + sigma.view(shape) * noise)
 
 
 def unit(latents: torch.Tensor) -> torch.Tensor:
@@ -138,19 +180,19 @@ def unit(latents: torch.Tensor) -> torch.Tensor:
     return latents / size.view(-1, *[1] * (latents.ndim - 1))
 
 
-def accuracy(score: PreferenceScore, data: Trajectories) -> list[float]:
-    """The mean over the classes of the share of images that are read right, step by step."""
+def accuracy(
+    score: PreferenceScore, data: Finished, level_of: LevelOf, timesteps: Sequence[float], *, seed: int = 0
+) -> list[float]:
+    """At each timestep, the mean over the classes of the share of images that is read right."""
+    rng = torch.Generator().manual_seed(seed)
     found = []
-    with torch.no_grad():
-        for step in range(data.latents.shape[1]):
-            number = torch.tensor(step).expand(len(data.latents))
-            read = score(unit(data.latents[:, step]), number).argmax(dim=1)
-            shares = [
-                (read[data.labels == k] == k).float().mean()
-                for k in range(len(score.classes))
-                if (data.labels == k).any()
-            ]
-            found.append(round(float(torch.stack(shares).mean()), 4) if shares else 0.0)
+    for time in timesteps:
+        noise = torch.randn(data.latents.shape, generator=rng)
+        with torch.no_grad():
+            seen = noised(data.latents, noise, torch.full((len(noise),), float(time)), level_of)
+            read = score.log_chances(seen, float(time)).argmax(dim=1)
+        shares = [(read[data.labels == k] == k).float().mean() for k in data.labels.unique().tolist()]
+        found.append(round(float(torch.stack(shares).mean()), 4) if shares else 0.0)
     return found
 
 
@@ -162,6 +204,7 @@ def tensors_of(score: PreferenceScore) -> dict[str, torch.Tensor]:
 def score_of(tensors: Mapping[str, torch.Tensor], classes: tuple[str, ...]) -> PreferenceScore:
     """The score that was stored."""
     own = {name.removeprefix("score/"): tensor for name, tensor in tensors.items() if name.startswith("score/")}
-    score = PreferenceScore(classes, own["axes"], own["timesteps"])
+    first = own["inward.weight"]
+    score = PreferenceScore(classes, first.shape[1], flat=first.ndim == 3)
     score.load_state_dict(own)
     return score.eval().requires_grad_(False)

@@ -12,193 +12,21 @@ idea; score, loss, window, step size and targets are our own (see `preference_sc
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
-
-from evenhand.concepts.allocation import image_seed
-from evenhand.concepts.concept import JOINT, Concept
-from evenhand.concepts.library import concept_names, load_concept
-from evenhand.concepts.prompts import PromptRow
-from evenhand.errors import DeclinedError, InputError
-from evenhand.host.runs import Onlooker, Runs, run
-from evenhand.host.sites import Attachable, Call
+from evenhand.concepts.concept import Concept
+from evenhand.concepts.library import concept_names
+from evenhand.errors import InputError
+from evenhand.host.sites import Call
 from evenhand.interventions.assignment import Assigned
 from evenhand.interventions.latent_correction import LatentCorrection
-from evenhand.interventions.storage import Card, Frame
-from evenhand.methods.fitting import FitPlan, Fitted, Fitting
+from evenhand.methods.corrector_fit import NAME, fit_corrector
+from evenhand.methods.fitting import FitPlan, Fitted
 from evenhand.methods.method import ALLOCATION, Method, Parameter, Setting
-from evenhand.methods.noise_estimators import Trajectory
-from evenhand.methods.preference_score import (
-    PreferenceScore,
-    Trajectories,
-    accuracy,
-    score_of,
-    tensors_of,
-    train_score,
-)
+from evenhand.methods.preference_score import score_of
 from evenhand.methods.shown_classes import CLASS, FILTER, assigned_classes, classes_of, left_alone
-from evenhand.methods.vector_fit import Texts
-from evenhand.methods.vector_trials import Trials, calibrate, strength_in
-
-NAME = "stereotype-corrector"
-_SEEDS = 48
-_LEAST_GAIN = 0.1
-
-
-def fit_corrector(fitting: Fitting, values: Mapping[str, Any]) -> Fitted:
-    """Train the score on one attribute and calibrate how strongly each prompt and class must be moved.
-
-    Source: implements the idea of RS-Corrector (arXiv:2312.04810).
-
-    Args:
-        fitting: the model and the fit judge.
-        values: attribute or concept, group (another concept, for depiction), images, calibrate.
-
-    Raises:
-        InputError: a safety concept, or one that the fit judge does not know.
-        DeclinedError: moving the latents does not show the classes.
-
-    Cost: 48 runs of every class's prompt, `images` images of every prompt row, and the trials.
-    """
-    concept = fitting.setting.concept(values["concept"])
-    if concept.kind != "attribute" or JOINT in concept.name:
-        raise InputError(f"{NAME} corrects one attribute at a time; {concept.name} is none")
-    if not fitting.knows(concept):
-        raise InputError(f"{NAME} learns from images, and the fit judge does not know {concept.name}")
-    before = fitting.host.evaluations
-    texts = Texts.of(concept)
-    trials = Trials.judged(fitting, concept, texts.neutral)
-    learnt, held_out, seen = _data(trials, texts, int(values["images"]))
-    score = train_score(concept.class_names, learnt, seed=fitting.setting.seed)
-    strengths = calibrate(trials, _show(score), concept.class_names, int(values["calibrate"]))
-    reads = accuracy(score, held_out)
-    effect = {
-        "reads": reads,
-        "natural": {name: round(seen.count(name) / max(1, len(seen)), 4) for name in concept.class_names},
-        **_gain(trials, score, strengths),
-        **_reference(trials, values["group"]),
-        "evaluations": fitting.host.evaluations - before,
-    }
-    return Fitted(tensors_of(score), _card(trials, values, texts, strengths, effect))
-
-
-def _data(trials: Trials, texts: Texts, images: int) -> tuple[Trajectories, Trajectories, list[str]]:
-    """Explicit runs and three quarters of the neutral ones to learn from, the other neutral ones to look at."""
-    fitting, names = trials.fitting, list(trials.concept.class_names)
-    steps = range(fitting.settings.steps)
-    seeds = tuple(image_seed(trials.seed, "fit", f"{trials.concept.name} preference", k) for k in range(_SEEDS))
-    runs = Runs(seeds=seeds, steps=len(steps), guidance=fitting.settings.guidance)
-    latents, labels, pairs = [], [], []
-    for place, text in enumerate(texts.classes.values()):
-        kept = Trajectory(steps)
-        with fitting.host.attached(Onlooker("latent", kept)):
-            run(fitting.host, text, runs)
-        latents.append(torch.stack([torch.cat(kept.latents[step]) for step in steps], dim=1))
-        labels += [place] * _SEEDS
-        pairs += list(range(_SEEDS))
-    requests = dataclasses.replace(trials, role="fit").requests(images)
-    kept = Trajectory(steps)
-    samples = fitting.make([Onlooker("latent", kept)], requests)
-    read = trials.read(samples)
-    neutral = torch.stack([torch.cat(kept.latents[step])[: len(requests)] for step in steps], dim=1)
-    known = [row for row, label in enumerate(read) if label is not None]
-    own = torch.tensor([names.index(str(read[row])) for row in known], dtype=torch.long)
-    moments = torch.tensor([kept.timesteps[step] for step in steps])
-    learn, look = ([k for k in range(len(known)) if (k % 4 == 3) == held] for held in (False, True))
-    learnt = Trajectories(
-        latents=torch.cat([*latents, neutral[[known[k] for k in learn]]]),
-        timesteps=moments,
-        labels=torch.cat([torch.tensor(labels), own[learn]]),
-        pairs=torch.tensor([*pairs, *[-1] * len(learn)]),
-    )
-    held_out = Trajectories(
-        latents=neutral[[known[k] for k in look]],
-        timesteps=moments,
-        labels=own[look],
-        pairs=torch.full((len(look),), -1),
-    )
-    return learnt, held_out, [str(read[row]) for row in known]
-
-
-def _show(score: PreferenceScore) -> Callable[[str, float], Sequence[Attachable]]:
-    def show(name: str, strength: float) -> Sequence[Attachable]:
-        return [LatentCorrection(name=NAME, score=score, wanted=lambda call: [(name, strength)] * call.images)]
-
-    return show
-
-
-def _gain(trials: Trials, score: PreferenceScore, strengths: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
-    """Success of every class at its strength, on seeds of its own, and without.
-
-    Raises:
-        DeclinedError: on the mean the classes are hardly shown more often than without.
-    """
-    names = trials.concept.class_names
-    requests = dataclasses.replace(trials, role="stop").requests(4, trials.spread(8))
-    plain = trials.labels([], requests)
-
-    def wanted(name: str) -> Callable[[Call], list[tuple[str, float]]]:
-        return lambda call: [(name, strength_in(strengths, name, call, row)) for row in range(call.images)]
-
-    shown = {
-        name: trials.labels([LatentCorrection(name=NAME, score=score, wanted=wanted(name))], requests) for name in names
-    }
-    before = sum(plain.count(name) for name in names) / len(plain) / len(names)
-    after = sum(shown[name].count(name) for name in names) / len(plain) / len(names)
-    if after < before + _LEAST_GAIN:
-        raise DeclinedError(
-            f"{NAME} declines on {trials.fitting.host.name}: moving the latents shows the classes of "
-            f"{trials.concept.name} in {100 * after:.0f} % of the images, without it in {100 * before:.0f} %; use "
-            "concept-vector or prompt-mix"
-        )
-    return {
-        "images": len(plain),
-        "plain": {name: round(plain.count(name) / len(plain), 4) for name in names},
-        "success": {name: round(some.count(name) / len(plain), 4) for name, some in shown.items()},
-    }
-
-
-def _reference(trials: Trials, group: str | None) -> dict[str, Any]:
-    """How often the first class is shown with each group that a prompt names; the least of them is the target."""
-    if group is None:
-        return {}
-    shares = {}
-    for one in load_concept(group).classes:
-        row = PromptRow(name=one.phrases[0], templates=(one.phrases[0],))
-        read = [label for label in trials.labels([], trials.requests(64, [row])) if label is not None]
-        shares[one.name] = round(read.count(trials.concept.class_names[0]) / max(1, len(read)), 4)
-    return {"with_groups": shares}
-
-
-def _card(
-    trials: Trials,
-    values: Mapping[str, Any],
-    texts: Texts,
-    strengths: Mapping[str, Mapping[str, float]],
-    effect: Mapping[str, Any],
-) -> Card:
-    fitting, seed = trials.fitting, trials.seed
-    return Card(
-        method=NAME,
-        site="latent",
-        frame=Frame.of(fitting.host, image_size=fitting.host.image_size(fitting.settings)),
-        estimator={"images": values["images"], "calibrate": values["calibrate"], "group": values["group"]},
-        prompts={
-            "neutral": texts.neutral,
-            "classes": dict(texts.classes),
-            "trials": [row.name for row in trials.rows],
-        },
-        seeds={"fit": seed, "calibrate": seed, "stop": seed},
-        judges={"fit": fitting.judge_hash},
-        guidance=fitting.settings.guidance,
-        steps=fitting.settings.steps,
-        concept=trials.concept.to_dict(),
-        calibration=strengths,
-        effect=effect,
-    )
+from evenhand.methods.vector_trials import strength_in
 
 
 def _plans(setting: Setting, values: Mapping[str, Any]) -> list[FitPlan]:
@@ -265,7 +93,15 @@ METHOD = Method(
         CLASS,
         ALLOCATION,
         FILTER,
-        Parameter(name="images", help="per prompt, to learn from", kind="number", default="16", fits=True),
+        Parameter(
+            name="explicit",
+            help="images per class and prompt that name it, to learn from",
+            kind="number",
+            default="24",
+            fits=True,
+        ),
+        Parameter(name="images", help="neutral ones per prompt, likewise", kind="number", default="16", fits=True),
+        Parameter(name="rounds", help="of the score's training", kind="number", default="2000", fits=True),
         Parameter(
             name="calibrate",
             help="images per class and prompt",

@@ -24,6 +24,10 @@ FITTING_WORLD = ToyWorld(
         "a photo of a man": (0.02, 0.98),
         "a nurse": (0.8, 0.2),
         "a mechanic": (0.2, 0.8),
+        "a nurse, woman": (0.98, 0.02),
+        "a nurse, man": (0.02, 0.98),
+        "a mechanic, woman": (0.98, 0.02),
+        "a mechanic, man": (0.02, 0.98),
     }
 )
 """A toy world that knows the texts of the concept gender."""
