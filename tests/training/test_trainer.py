@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Make
 from tiny_pipelines import FAMILY_NAMES
+from tiny_preferences import Make
 
 from evenhand.errors import InputError
 from evenhand.host.host import Host
