@@ -26,12 +26,13 @@ def trainer(host: Host, data: PreferenceData, folder: Path, **more: Any) -> Popu
         "output_dir": folder, "max_steps": 6, "warmup": 0, "populations_per_step": 2, "beta": 5.0,
         "learning_rate": 1e-2, "rank": 4, **more,
     }  # fmt: skip
-    callbacks = values.pop("callbacks", ())
+    callbacks, prior = values.pop("callbacks", ()), values.pop("prior", None)
     return PopulationPreferenceTrainer(
         host.denoiser,
         host.pipe.scheduler,
         PopulationPreferenceConfig(**values),
         data,
+        prior=prior,
         timesteps_per_unit=host.family.timesteps_per_unit,
         callbacks=callbacks,
     )

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from evenhand.concepts.concept import Concept
@@ -56,6 +57,8 @@ class Fitting:
         rows: the rows of a concept's prompt set that the model knows; empty where it names none.
         judge_hash: of the fit judge.
         watcher: told of progress.
+        features: unit vectors of samples by the fit judge, (n, d), for likeness; None where it gives none.
+        texts: unit vectors of texts in the same space, (n, d); None where it reads none.
         scratch: a folder of this plan's own, in which long work is kept so that it goes on after a kill; None where
             nothing is to be kept.
     """
@@ -69,6 +72,8 @@ class Fitting:
     rows: Callable[[Concept], tuple[PromptRow, ...]]
     judge_hash: str
     watcher: Watcher
+    features: Callable[[Sequence[Sample]], np.ndarray | None] = lambda samples: None
+    texts: Callable[[Sequence[str]], np.ndarray | None] = lambda texts: None
     scratch: Path | None = None
 
     def check_attribute(self, method: str, concept: Concept) -> None:
@@ -77,5 +82,12 @@ class Fitting:
             raise InputError(
                 f"{method} gives an attribute its shares; for {concept.name} use safe-guidance or concept-vector"
             )
+        self.check_known(method, concept)
+
+    def check_known(self, method: str, concept: Concept) -> None:
+        """Raises InputError where the fit judge cannot judge a concept."""
         if not self.knows(concept):
-            raise InputError(f"{method} learns from judged images, and the fit judge does not know {concept.name}")
+            raise InputError(
+                f"{method} learns from judged images, and the fit judge does not know {concept.name} with the classes "
+                f"{', '.join(concept.class_names)}; name another --judge"
+            )

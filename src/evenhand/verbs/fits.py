@@ -12,7 +12,9 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import platformdirs
+import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
@@ -26,7 +28,7 @@ from ..host.memory import default_batch_size
 from ..host.sampler import sample
 from ..host.sites import Attachable
 from ..interventions.storage import CARD, TENSORS, load_intervention, save_intervention
-from ..judges.base import Judge
+from ..judges.base import Featured, Judge, Seeing
 from ..judges.load import load_judge
 from ..methods.fitting import FitPlan, Fitted, Fitting, Labels
 from ..methods.method import Setting
@@ -122,6 +124,8 @@ class Fits:
             rows=lambda concept: rows_of(concept, card.knows),
             judge_hash=self.judge.hash,
             watcher=self._watcher,
+            features=self._features,
+            texts=self._texts,
         )
 
     @property
@@ -142,6 +146,18 @@ class Fits:
     def _read(self, samples: Sequence[Sample], concepts: Sequence[Concept]) -> Labels:
         rows = self.judge.judge([one.image for one in samples], list(concepts))
         return [tuple(verdict.label for verdict in row) for row in rows]
+
+    def _features(self, samples: Sequence[Sample]) -> np.ndarray | None:
+        judge = self.judge
+        found = judge.image_features([one.image for one in samples]) if isinstance(judge, Seeing) else [None]
+        known = [one for one in found if one is not None]
+        if not known:
+            return None
+        blank = torch.zeros_like(known[0])  # of an image that is none: like nothing
+        return torch.stack([blank if one is None else one for one in found]).numpy()
+
+    def _texts(self, texts: Sequence[str]) -> np.ndarray | None:
+        return self.judge.text_features(texts).numpy() if isinstance(self.judge, Featured) else None
 
     def _knows(self, concept: Concept) -> bool:
         return self.judge.knows(concept)
