@@ -49,7 +49,7 @@ def host() -> Iterator[Host]:
 class Judge:
     """Reads winners as what they were asked for; in the k-th look a given share of the images as women."""
 
-    def __init__(self, shares: Sequence[float], *, recognised: Sequence[float] = (1.0,) * 9) -> None:
+    def __init__(self, shares: Sequence[float], *, recognised: Sequence[float] = (1.0,) * 99) -> None:
         self.shares, self.recognised = list(shares), list(recognised)
         self.looks = 0
 

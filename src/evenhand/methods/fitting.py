@@ -34,6 +34,46 @@ class FitPlan:
     values: Mapping[str, Any]
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Work:
+    """One part of what a fit does, as far as it is known before a model is loaded.
+
+    Args:
+        what: in a few words.
+        images: made by the model's own sampler.
+        rows: denoiser evaluations beside those of the images.
+        differentiated: denoiser evaluations that are differentiated too, which takes about three times as long.
+        at_most: whether these are the most that it may be.
+    """
+
+    what: str
+    images: int = 0
+    rows: int = 0
+    differentiated: int = 0
+    at_most: bool = False
+
+    def evaluations(self, steps: int, *, guided: bool) -> int:
+        """Denoiser evaluations, where an image takes so many steps; twice with classifier-free guidance."""
+        return self.images * steps * (2 if guided else 1) + self.rows + self.differentiated
+
+    def weight(self, steps: int, *, guided: bool) -> float:
+        """The same in units of time, where a plain evaluation takes 1."""
+        return self.evaluations(steps, guided=guided) + 2 * self.differentiated
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Preview:
+    """What a method may know when it says what a fit would do: nothing is loaded.
+
+    Args:
+        setting: concepts, targets, the seed.
+        rows: the rows of a concept's prompt set that the model's card knows.
+    """
+
+    setting: Setting
+    rows: Callable[[Concept], tuple[PromptRow, ...]]
+
+
 @dataclasses.dataclass(frozen=True)
 class Fitted:
     """What was fitted: tensors, the card that says what they belong to, and further files that `fit` saves beside."""

@@ -105,9 +105,8 @@ def sweep(course: Course, lora: Mapping[str, Any], images: int) -> list[dict[str
     for weight in WEIGHTS:
         attached = [WeightDelta(name=NAME, lora=lora, strength=weight)] if weight else []
         found.append({"weight": weight, **audits.of(f"{weight:g}" if weight else PLAIN, attached)})
-        course.fitting.watcher.say(
-            f"weight {weight:g}: {course.observer.metric} {found[-1][course.observer.metric][0]:.3f}"
-        )
+        metric = course.observer.metric
+        course.fitting.watcher.say(f"weight {weight:g}: {metric.replace('_', ' ')} {found[-1][metric][0]:.3f}")
     return found
 
 

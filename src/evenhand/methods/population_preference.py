@@ -19,6 +19,7 @@ from evenhand.methods.population_audits import wanted_baselines
 from evenhand.methods.population_fit import fit_population_preference
 from evenhand.methods.population_looks import Limits
 from evenhand.methods.population_sides import NAME, target_of
+from evenhand.methods.population_work import work_of
 from evenhand.methods.shown_classes import CONCEPT
 from evenhand.training.losses import LOSSES
 from evenhand.training.safeguards import SAFEGUARDS
@@ -115,5 +116,6 @@ METHOD = Method(
     build=_build,
     plans=_plans,
     fit=fit_population_preference,
+    work=work_of,
     recall=_recall,
 )

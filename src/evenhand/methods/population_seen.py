@@ -46,9 +46,14 @@ class Change:
         (low, high), (least, _) = student_t(known), student_t(known, _ONE_SIDED)
         return cls(value=mean, low=low, high=high, least=least, rows=len(known))
 
-    def breaks(self, limit: float) -> bool:
-        """Whether it is above a limit, and not by chance: its lower limit is above 0. A limit of 0 is off."""
-        return bool(limit) and self.value > limit and self.least > 0
+    def breaks(self, limit: float, *, certain: bool = False) -> bool:
+        """Whether it is above a limit, and not by chance: its lower limit is above 0. A limit of 0 is off.
+
+        Args:
+            limit: of the value.
+            certain: of a figure that chance alone leaves at 0.
+        """
+        return bool(limit) and self.value > limit and (certain or self.least > 0)
 
     def to_dict(self) -> dict[str, float]:
         """For cards."""
@@ -136,15 +141,9 @@ def changes(plain: Seen, now: Seen, *, controls: Seen | None = None) -> dict[str
         "text_drop": Change.over([1 - text_score(one, two) for one, two in rows if one.own.size and two.own.size]),
         "mmd": Change.over([discrepancy(one, two) / between for one, two in featured] if between > 0 else []),
         "specific_drop": Change.over(
-            [
-                _share(some) - _share(now.specific[name])
-                for name, some in controls.specific.items()
-                if name in now.specific
-            ]
+            [_share(controls.specific[name]) - _share(some) for name, some in now.specific.items()]
         ),
-        "drift": Change.over(
-            [_moved(row, now.others[name]) for name, row in controls.others.items() if name in now.others]
-        ),
+        "drift": Change.over([_moved(controls.others[name], row) for name, row in now.others.items()]),
     }
     return {name: one for name, one in found.items() if one is not None}
 

@@ -28,7 +28,7 @@ from evenhand.host.sites import Attachable, Call
 from evenhand.interventions.assignment import Assigned
 from evenhand.interventions.latent_correction import LatentCorrection
 from evenhand.interventions.storage import Card, Frame
-from evenhand.methods.fitting import FitPlan, Fitted, Fitting
+from evenhand.methods.fitting import FitPlan, Fitted, Fitting, Preview, Work
 from evenhand.methods.method import ALLOCATION, Method, Parameter, Setting
 from evenhand.methods.noise_estimators import Trajectory
 from evenhand.methods.preference_score import (
@@ -83,6 +83,17 @@ def fit_corrector(fitting: Fitting, values: Mapping[str, Any]) -> Fitted:
         "evaluations": fitting.host.evaluations - before,
     }
     return Fitted(tensors_of(score), _card(trials, values, texts, strengths, effect))
+
+
+def _work(preview: Preview, values: Mapping[str, Any]) -> list[Work]:
+    concept = preview.setting.concept(values["concept"])
+    rows = len(preview.rows(concept) or (None,))
+    least = 3 * int(values["calibrate"]) * rows * len(concept.classes)
+    return [
+        Work(what="runs of every class", images=_SEEDS * len(concept.classes)),
+        Work(what=f"images of {rows} prompts", images=int(values["images"]) * rows),
+        Work(what="calibration, where every prompt succeeds at the first strength", images=least),
+    ]
 
 
 def _data(trials: Trials, texts: Texts, images: int) -> tuple[Trajectories, Trajectories, list[str]]:
@@ -277,6 +288,7 @@ METHOD = Method(
     build=_build,
     plans=_plans,
     fit=fit_corrector,
+    work=_work,
     assigns=_assigns,
     recall=_recall,
 )

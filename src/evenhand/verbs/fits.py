@@ -7,13 +7,12 @@ Skewville ship; others lie in `$EVENHAND_CACHE`, else in the user's cache folder
 from __future__ import annotations
 
 import dataclasses
-import os
 import shutil
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import platformdirs
 import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
@@ -36,15 +35,11 @@ from ..methods.table import all_methods
 from ..records import Request, Sample, content_hash
 from ..skewville.paths import FITS_DIRECTORY
 from ..watch import Watcher
+from .cache import cache_directory
+from .timings import keep_timing
 
 DEFAULT_FIT_JUDGE = "openai/clip-vit-large-patch14"
 """The fit judge of models that name none (MIT licence); another one than the default report judge."""
-
-
-def cache_directory() -> Path:
-    """Where fits are stored: `$EVENHAND_CACHE`, else the user's cache folder."""
-    given = os.environ.get("EVENHAND_CACHE")
-    return Path(given) if given else Path(platformdirs.user_cache_dir("evenhand"))
 
 
 class Fits:
@@ -63,6 +58,7 @@ class Fits:
         self._host, self._watcher = host, watcher
         self._judge_name = judge or host.model_card.fit_judge or DEFAULT_FIT_JUDGE
         self._judge: Judge | None = None
+        self._evaluations, self._seconds = 0, 0.0
         self.seen: list[Fitted] = []
 
     def obtain(self, plan: FitPlan) -> Fitted:
@@ -87,7 +83,11 @@ class Fits:
         if method.fit is None:
             raise InputError(f"{plan.method} has nothing to fit; use it with --with {plan.method}")
         fitting = dataclasses.replace(self._fitting(seed), scratch=self._scratch(plan, seed))
-        return method.fit(fitting, plan.values)
+        self._evaluations, self._seconds = 0, 0.0
+        try:
+            return method.fit(fitting, plan.values)
+        finally:
+            keep_timing(self._host.name, self._evaluations, self._seconds)
 
     def forget(self, plan: FitPlan, seed: int = 0) -> None:
         """Remove what a plan kept while it was carried out; to be called once its result is stored."""
@@ -108,10 +108,13 @@ class Fits:
         def make(interventions: Sequence[Attachable], requests: Sequence[Request]) -> list[Sample]:
             self._watcher.start("fitting", total=len(requests), done=0)
             made = []
+            started, before = time.monotonic(), self._host.evaluations
             with self._host.attached(*interventions):
                 for one in sample(self._host, requests, settings, batch_size=batch, keep_latents=True):
                     made.append(one)
                     self._watcher.advance()
+            self._seconds += time.monotonic() - started
+            self._evaluations += self._host.evaluations - before
             return made
 
         return Fitting(
