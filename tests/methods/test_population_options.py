@@ -342,3 +342,11 @@ def test_without_a_good_adapter_the_step_is_named(model: Host, monkeypatch: pyte
         fitted(model, Judge(SHARES))
     del model.__dict__["weights_hash"]
     assert model.weights_hash == before
+
+
+def test_a_loss_that_is_compared_has_losers_of_its_own_model(model: Host, tmp_path: Path) -> None:
+    made: list[Request] = []
+    judge = Judge([0.9, 0.6, 0.5, 0.5, 0.9, 0.5, 0.6, 0.7, 0.5])
+    fitted(model, judge, watching(made, tmp_path), against="sigmoid", refresh="2")
+    folders = {path.parent.relative_to(tmp_path) for path in tmp_path.rglob("losers-*/plan.json")}
+    assert folders == {Path("losers-1"), Path("against/sigmoid/losers-1")}

@@ -116,7 +116,9 @@ class DataBuilder:
             captions=captions,
         )
 
-    def refreshed(self, data: PreferenceData, populations: Populations, rounds: Sequence[int]) -> PreferenceData:
+    def refreshed(
+        self, data: PreferenceData, populations: Populations, rounds: Sequence[int], folder: Path
+    ) -> PreferenceData:
         """The data with losers from the model as it is now; the reference's errors stay the reference's.
 
         A loser that the model no longer gives stays what it was.
@@ -125,13 +127,14 @@ class DataBuilder:
             data: as training reads it.
             populations: in whose order its rows are.
             rounds: numbers of the refreshments, from 1 on; those that were made before are read back.
+            folder: of the training whose model it is.
 
         Cost: a loser's images and checks for each, and `draws` denoiser rows.
         """
         latents, changed = data.latents.clone(), set()
         for number in rounds:
             plan = self._plan.refreshed(number)
-            store = PopulationStore(self._folder / f"losers-{number}", plan)
+            store = PopulationStore(folder / f"losers-{number}", plan)
             made = build(plan, lambda some: self._fitting.make([], some), self._read, store=store, partial=True)
             new = {(one.slot.population, one.slot.index): one.latents for one in made.images}
             for row, one in enumerate(populations.images):

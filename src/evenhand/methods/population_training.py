@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -159,7 +159,7 @@ class Course:
             if refresh and trainer.step % refresh == 0:
                 trainer.save()  # before the images: a kill among them goes on with this adapter
                 number = trainer.step // refresh
-                trainer.data = self.builder.refreshed(trainer.data, self.populations, [number])
+                trainer.data = self._refreshed(trainer, [number])
             return False
 
         return after
@@ -172,10 +172,13 @@ class Course:
         if trainer.step:
             if refresh and trainer.step > refresh:
                 done = range(1, (trainer.step - 1) // refresh + 1)
-                trainer.data = self.builder.refreshed(trainer.data, self.populations, done)
+                trainer.data = self._refreshed(trainer, done)
             if self._after_step(looks, config, until)(trainer):
                 return
         trainer.train()
+
+    def _refreshed(self, trainer: PopulationPreferenceTrainer, rounds: Sequence[int]) -> PreferenceData:
+        return self.builder.refreshed(trainer.data, self.populations, rounds, trainer.config.output_dir)
 
     def _audited(self, looks: Looks) -> Look:
         """The kept adapter, which the denoiser has now, on seeds that are used for nothing else."""
