@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 from evenhand.host.families import prediction_type
@@ -9,6 +11,9 @@ from evenhand.host.host import Host
 from evenhand.host.runs import Runs, run
 from evenhand.training.cache import PreferenceData, draw_timesteps, with_reference
 from evenhand.training.denoising import encode_prompts
+
+Make = Callable[..., tuple[Host, PreferenceData]]
+"""Of the fixture `make`: family name -> a host of its tiny pipeline, and preferences on it."""
 
 
 def preferences(host: Host, *, populations: int = 4, side: int = 2, draws: int = 2, seed: int = 0) -> PreferenceData:

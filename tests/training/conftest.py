@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from tiny_pipelines import ready
-from tiny_preferences import preferences
+from tiny_preferences import Make, preferences
 
 from evenhand.host.host import Host
 from evenhand.training.cache import PreferenceData
-
-Make = Callable[..., tuple[Host, PreferenceData]]
 
 
 @pytest.fixture

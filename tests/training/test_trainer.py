@@ -9,13 +9,17 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Make
+from diffusers import EulerDiscreteScheduler, FlowMatchEulerDiscreteScheduler, LCMScheduler
 from tiny_pipelines import FAMILY_NAMES
+from tiny_preferences import Make
 
 from evenhand.errors import InputError
+from evenhand.host.families import prediction_type
 from evenhand.host.host import Host
 from evenhand.host.noise_level import noise_level
-from evenhand.training.cache import PreferenceData
+from evenhand.training.cache import PreferenceData, draw_timesteps, with_reference
+from evenhand.training.denoising import noised, sampler_grid
+from evenhand.training.lora import without_lora
 from evenhand.training.trainer import PopulationPreferenceConfig, PopulationPreferenceTrainer, TrainingError
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -26,12 +30,13 @@ def trainer(host: Host, data: PreferenceData, folder: Path, **more: Any) -> Popu
         "output_dir": folder, "max_steps": 6, "warmup": 0, "populations_per_step": 2, "beta": 5.0,
         "learning_rate": 1e-2, "rank": 4, **more,
     }  # fmt: skip
-    callbacks = values.pop("callbacks", ())
+    callbacks, prior = values.pop("callbacks", ()), values.pop("prior", None)
     return PopulationPreferenceTrainer(
         host.denoiser,
         host.pipe.scheduler,
         PopulationPreferenceConfig(**values),
         data,
+        prior=prior,
         timesteps_per_unit=host.family.timesteps_per_unit,
         callbacks=callbacks,
     )
@@ -176,3 +181,46 @@ def test_the_cache_is_saved_and_loaded(make: Make, tmp_path: Path) -> None:
     assert all(torch.equal(found.conditions.tensors[name], value) for name, value in data.conditions.tensors.items())
     with pytest.raises(InputError, match="no complete cache"):
         PreferenceData.load(tmp_path)
+
+
+def test_the_reference_is_the_model_with_its_adapter_off(make: Make, tmp_path: Path) -> None:
+    host, data = make()
+    one = trainer(host, data, tmp_path, learning_rate=0.1)
+    one.train()
+    arguments = (host.denoiser, host.pipe.scheduler, host.family.timesteps_per_unit)
+    assert not torch.equal(with_reference(data, *arguments).reference, data.reference)
+    rows = data.rows_of(1)
+    blank = dataclasses.replace(data, reference=torch.zeros_like(data.reference))
+    with without_lora(host.denoiser):
+        found = with_reference(blank, *arguments, of=rows).reference
+    assert torch.allclose(found[rows], data.reference[rows], rtol=1e-5)
+    assert float(found.abs().sum()) == pytest.approx(float(found[rows].sum()))  # no other row was touched
+    assert one._learning[0].requires_grad  # and it goes on learning
+    assert any(bool((value != 0).any()) for name, value in one.lora().items() if "lora_B" in name)
+
+
+@pytest.mark.parametrize(
+    ("family", "scheduler", "grid"),
+    [
+        # Turbo: Euler with trailing spacing at 4 steps; LCM: every 13th of the 50 steps that it was distilled from
+        ("sdxl", lambda old: EulerDiscreteScheduler.from_config(old.config, timestep_spacing="trailing"),
+         (999, 749, 499, 249)),
+        ("sd1", lambda old: LCMScheduler.from_config(old.config, original_inference_steps=50), (999, 759, 499, 259)),
+        # a flow with a shift, as its scheduler computes it
+        ("sd3", lambda old: FlowMatchEulerDiscreteScheduler.from_config(old.config, shift=3.0), None),
+    ],
+)  # fmt: skip
+def test_a_few_step_grid_is_the_samplers_own(
+    make: Make, family: str, scheduler: Any, grid: tuple[int, ...] | None
+) -> None:
+    host, _ = make(family)
+    host.pipe.scheduler = own = scheduler(host.pipe.scheduler)
+    found = sampler_grid(host, "a nurse", 4)
+    own.set_timesteps(4)
+    assert found == pytest.approx(own.timesteps.tolist() if grid is None else grid)
+    drawn = draw_timesteps(20, 4, 0, found).flatten()
+    assert torch.equal(drawn.unique(), torch.tensor(sorted(found)))
+    clean, noise = torch.ones(1, 2), torch.zeros(1, 2)
+    for time in found:  # every one of them has a noise level
+        made = noised(own, prediction_type(host.pipe), clean, noise, torch.tensor([time]))
+        assert 0 <= float(made.sample[0, 0]) < 1

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from evenhand.metrics.content import Row
 from evenhand.metrics.likeness import vendi
 from evenhand.records import Estimate
-from evenhand.verbs.quality import Row, quality_estimates
+from evenhand.verbs.quality import quality_estimates
 
 
 def row(center: float, labels: Sequence[str | None], own: Sequence[float], seed: int = 0) -> Row:

@@ -9,7 +9,7 @@ import shlex
 import sys
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -20,6 +20,9 @@ from . import options as given
 from .exits import Commands
 from .listings import LISTINGS
 from .terminal import Bars, calm
+
+if TYPE_CHECKING:
+    from ..verbs.fit import FitConfig
 
 app = typer.Typer(
     cls=Commands,
@@ -256,6 +259,8 @@ def fit(
     ] = None,
     present: given.Present = None,
     absent: given.Absent = None,
+    target: given.Targets = [],  # noqa: B006
+    dry_run: given.DryRun = False,
     judge: Annotated[str | None, typer.Option("--judge", help="The fit judge; the report judge is refused.")] = None,
     seed: given.Seed = 0,
     device: given.Device = "auto",
@@ -273,15 +278,29 @@ def fit(
     parts = {"concept": concept, "present": present, "absent": absent}
     typed = ",".join(f"{key}={json_format.dumps(value)}" for key, value in parts.items() if value is not None)
     spec = method if not typed else f"{method}{',' if ':' in method else ':'}{typed}"
+    from ..verbs.fit import FitConfig
+
+    options = given.model_options(device, dtype, batch_size, revision, variant, lora)
+    config = FitConfig(method=spec, source=model, judge=judge, seed=seed, model=options, targets=tuple(target), out=out)
+    _fit(config, dry_run=dry_run, json=json, quiet=quiet)
+
+
+def _fit(config: FitConfig, *, dry_run: bool, json: bool, quiet: bool) -> None:
+    if dry_run:
+        from ..verbs.fit import prepare_fit
+        from ..verbs.fit_plan import describe_fit
+
+        typer.echo("\n".join(describe_fit(prepare_fit(config))))
+        return
     with Bars(quiet=quiet or json) as bars:
         from ..report.decision_plot import write_decision_plots
         from ..report.fit_text import fit_lines
-        from ..verbs.fit import FitConfig
+        from ..report.sweep_plot import write_sweep_plots
         from ..verbs.fit import fit as run
 
-        options = given.model_options(device, dtype, batch_size, revision, variant, lora)
-        done = run(FitConfig(method=spec, source=model, judge=judge, seed=seed, model=options, out=out), bars)
+        done = run(config, bars)
         write_decision_plots(done.cards)
+        write_sweep_plots(done.cards)
     if json:
         _echo_json(done.cards)
         return

@@ -75,15 +75,20 @@ def reason_to_leave(prompt: str, concept: Concept) -> str | None:
         concept: the attribute; its `words` name the classes, else what its phrases do not share with `present`. Where
             its `present` phrases show a person or a house, the prompt must show one too.
     """
+    named = named_in(prompt, naming_words(concept))
+    if named is not None:
+        return f"names {named!r}"
     words = _words(prompt)
-    text = f" {' '.join(words)} "
-    for one in naming_words(concept):
-        if f" {one} " in text:
-            return f"names {one!r}"
     subjects = {subject for subject in ("person", "house") if any(subject in phrase for phrase in concept.present)}
     if subjects and not any(_SHOWS[subject](words) for subject in subjects):
         return f"shows no {' or '.join(sorted(subjects))}"
     return None
+
+
+def named_in(prompt: str, words: Iterable[str]) -> str | None:
+    """The first of some words or word groups that a prompt holds, in whatever case; None where it holds none."""
+    text = f" {' '.join(_words(prompt))} "
+    return next((one for one in words if f" {' '.join(_words(one))} " in text), None)
 
 
 @functools.lru_cache(maxsize=64)

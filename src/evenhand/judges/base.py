@@ -51,6 +51,15 @@ class Judge(Protocol):
 
 
 @runtime_checkable
+class Seeing(Protocol):
+    """A judge that also gives features of images, for likeness."""
+
+    def image_features(self, images: Sequence[np.ndarray | None]) -> list[torch.Tensor | None]:
+        """Unit image vectors, None where the image is None."""
+        ...
+
+
+@runtime_checkable
 class Featured(Protocol):
     """A judge that also gives features of images and texts in one space, for text-image scores and likeness."""
 

@@ -35,7 +35,8 @@ def load_judge(name: str) -> Judge:
         ModelError: the judge is unknown, cannot be reached or is not a CLIPModel.
     """
     if name == "convnet":
-        return ClassifierJudge(*load_convnet(JUDGE_DIRECTORIES["convnet"]))
+        model, heads = load_convnet(JUDGE_DIRECTORIES["convnet"])
+        return ClassifierJudge(model, heads, features=model.features, aliases={"contexts": "scene"})
     if name in JUDGE_DIRECTORIES:
         directory = JUDGE_DIRECTORIES[name]
         return ZeroShotJudge(*load_clip(directory), name=name, facts=_facts(directory))

@@ -30,7 +30,7 @@ from evenhand.methods.shown_classes import (
     recall_concepts,
 )
 from evenhand.methods.vector_direction import NAME, SAFE, attachables, direction_of
-from evenhand.methods.vector_fit import concept_of, fit_concept_vector
+from evenhand.methods.vector_fit import concept_of, fit_concept_vector, work_of_vectors
 from evenhand.methods.vector_trials import strength_in
 
 Wanted = Mapping[str, str]
@@ -149,6 +149,7 @@ METHOD = Method(
     fit=lambda fitting, values: fit_concept_vector(
         fitting, {**values, "act": values["act"] or ("pin" if values["estimator"] == "mean-difference" else "add")}
     ),
+    work=work_of_vectors,
     assigns=_assigns,
     recall=lambda saved: recall_concepts(NAME, saved),
 )

@@ -17,7 +17,7 @@ from evenhand.host.noise_level import noise_level
 from evenhand.host.sites import Attachable, Call
 from evenhand.interventions.latent_correction import LatentCorrection
 from evenhand.interventions.storage import Card, Frame
-from evenhand.methods.fitting import Fitted, Fitting
+from evenhand.methods.fitting import Fitted, Fitting, Preview, Work
 from evenhand.methods.preference_score import (
     Finished,
     LevelOf,
@@ -81,6 +81,20 @@ def fit_corrector(fitting: Fitting, values: Mapping[str, Any]) -> Fitted:
         "evaluations": fitting.host.evaluations - before,
     }
     return Fitted(tensors_of(score), _card(trials, values, texts, strengths, effect))
+
+
+def work_of(preview: Preview, values: Mapping[str, Any]) -> list[Work]:
+    """What a fit will make, as far as it is known before."""
+    concept = preview.setting.concept(values["concept"])
+    rows, classes = len(preview.rows(concept) or (None,)), len(concept.classes)
+    return [
+        Work(what=f"images of {rows} prompts that name a class", images=int(values["explicit"]) * rows * classes),
+        Work(what=f"images of {rows} prompts", images=int(values["images"]) * rows),
+        Work(
+            what="calibration, where every prompt succeeds at the first strength",
+            images=3 * int(values["calibrate"]) * rows * classes,
+        ),
+    ]
 
 
 def _data(trials: Trials, explicit: int, images: int) -> tuple[Finished, list[str]]:

@@ -23,7 +23,7 @@ from evenhand.host.conditioning import encode_text
 from evenhand.host.sites import Call
 from evenhand.interventions.storage import Card, Frame
 from evenhand.interventions.text_map import TextMap
-from evenhand.methods.fitting import Fitted, Fitting
+from evenhand.methods.fitting import Fitted, Fitting, Work
 from evenhand.methods.method import Method, Parameter, Setting
 from evenhand.methods.shown_classes import CONCEPT, FILTER, left_alone, plans_of, recall_concepts
 from evenhand.methods.vector_fit import Texts
@@ -117,5 +117,6 @@ METHOD = Method(
     build=_build,
     plans=lambda setting, values: plans_of(NAME, METHOD.parameters, setting, values),
     fit=fit_projection,
+    work=lambda preview, values: [Work(what="texts are encoded")],
     recall=lambda saved: recall_concepts(NAME, saved),
 )

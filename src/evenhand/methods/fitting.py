@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from evenhand.concepts.concept import Concept
@@ -33,6 +34,46 @@ class FitPlan:
     values: Mapping[str, Any]
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Work:
+    """One part of what a fit does, as far as it is known before a model is loaded.
+
+    Args:
+        what: in a few words.
+        images: made by the model's own sampler.
+        rows: denoiser evaluations beside those of the images.
+        differentiated: denoiser evaluations that are differentiated too, which takes about three times as long.
+        at_most: whether these are the most that it may be.
+    """
+
+    what: str
+    images: int = 0
+    rows: int = 0
+    differentiated: int = 0
+    at_most: bool = False
+
+    def evaluations(self, steps: int, *, guided: bool) -> int:
+        """Denoiser evaluations, where an image takes so many steps; twice with classifier-free guidance."""
+        return self.images * steps * (2 if guided else 1) + self.rows + self.differentiated
+
+    def weight(self, steps: int, *, guided: bool) -> float:
+        """The same in units of time, where a plain evaluation takes 1."""
+        return self.evaluations(steps, guided=guided) + 2 * self.differentiated
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Preview:
+    """What a method may know when it says what a fit would do: nothing is loaded.
+
+    Args:
+        setting: concepts, targets, the seed.
+        rows: the rows of a concept's prompt set that the model's card knows.
+    """
+
+    setting: Setting
+    rows: Callable[[Concept], tuple[PromptRow, ...]]
+
+
 @dataclasses.dataclass(frozen=True)
 class Fitted:
     """What was fitted: tensors, the card that says what they belong to, and further files that `fit` saves beside."""
@@ -56,6 +97,8 @@ class Fitting:
         rows: the rows of a concept's prompt set that the model knows; empty where it names none.
         judge_hash: of the fit judge.
         watcher: told of progress.
+        features: unit vectors of samples by the fit judge, (n, d), for likeness; None where it gives none.
+        texts: unit vectors of texts in the same space, (n, d); None where it reads none.
         scratch: a folder of this plan's own, in which long work is kept so that it goes on after a kill; None where
             nothing is to be kept.
     """
@@ -69,6 +112,8 @@ class Fitting:
     rows: Callable[[Concept], tuple[PromptRow, ...]]
     judge_hash: str
     watcher: Watcher
+    features: Callable[[Sequence[Sample]], np.ndarray | None] = lambda samples: None
+    texts: Callable[[Sequence[str]], np.ndarray | None] = lambda texts: None
     scratch: Path | None = None
 
     def check_attribute(self, method: str, concept: Concept) -> None:
@@ -77,5 +122,12 @@ class Fitting:
             raise InputError(
                 f"{method} gives an attribute its shares; for {concept.name} use safe-guidance or concept-vector"
             )
+        self.check_known(method, concept)
+
+    def check_known(self, method: str, concept: Concept) -> None:
+        """Raises InputError where the fit judge cannot judge a concept."""
         if not self.knows(concept):
-            raise InputError(f"{method} learns from judged images, and the fit judge does not know {concept.name}")
+            raise InputError(
+                f"{method} learns from judged images, and the fit judge does not know {concept.name} with the classes "
+                f"{', '.join(concept.class_names)}; name another --judge"
+            )

@@ -12,7 +12,7 @@ from evenhand.concepts.reading import did_you_mean
 from evenhand.errors import InputError
 from evenhand.host.sites import Attachable, Site
 from evenhand.interventions.assignment import Assigned
-from evenhand.methods.fitting import FitPlan, Fitted, Fitting
+from evenhand.methods.fitting import FitPlan, Fitted, Fitting, Preview, Work
 
 Kind = Literal["text", "number", "start", "choice"]
 
@@ -92,6 +92,7 @@ class Method:
         build: from the setting and the read parameters to an intervention, or to several that are attached together.
         plans: what must be fitted first; the plans of one method may name another, so that they share what is stored.
         fit: carries out a plan of this method; None for a method that fits nothing itself.
+        work: what carrying out a plan does, for `fit --dry-run`; None where it cannot be told beforehand.
         assigns: concept -> the class that each image is to show, where the method assigns any: then reports state the
             success per assigned class.
         recall: from what was saved (one for each plan) to the parameters, as typed, that it was fitted with; None for a
@@ -106,6 +107,7 @@ class Method:
     build: Callable[[Setting, Mapping[str, Any]], Attachable | Sequence[Attachable]]
     plans: Callable[[Setting, Mapping[str, Any]], Sequence[FitPlan]] = lambda setting, values: ()
     fit: Callable[[Fitting, Mapping[str, Any]], Fitted] | None = None
+    work: Callable[[Preview, Mapping[str, Any]], Sequence[Work]] | None = None
     assigns: Callable[[Setting, Mapping[str, Any]], Mapping[str, Assigned]] = lambda setting, values: {}
     recall: Callable[[Sequence[Fitted]], Mapping[str, str]] | None = None
 

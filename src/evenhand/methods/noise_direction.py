@@ -25,7 +25,7 @@ from evenhand.interventions.noise_draw import NoiseDraw
 from evenhand.interventions.noise_laws import Law, between, mixture, reaching, reflected, shifted, tilted
 from evenhand.methods.fitting import FitPlan
 from evenhand.methods.method import ALLOCATION, Method, Parameter, Setting
-from evenhand.methods.noise_fit import AXIS, NAME, fit_noise_direction, handle_of
+from evenhand.methods.noise_fit import AXIS, NAME, fit_noise_direction, handle_of, work_of_direction
 from evenhand.methods.probit import Handle
 from evenhand.methods.shown_classes import (
     CLASS,
@@ -267,6 +267,7 @@ METHOD = Method(
     build=_build,
     plans=_plans,
     fit=fit_noise_direction,
+    work=work_of_direction,
     assigns=_assigns,
     recall=lambda saved: recall_concepts(NAME, saved),
 )

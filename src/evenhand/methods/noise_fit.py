@@ -16,7 +16,7 @@ from evenhand.host.runs import Onlooker, Runs
 from evenhand.interventions.noise_draw import NoiseDraw
 from evenhand.interventions.noise_laws import Law, shifted, tilted
 from evenhand.interventions.storage import Card, Frame
-from evenhand.methods.fitting import Fitted, Fitting
+from evenhand.methods.fitting import Fitted, Fitting, Preview, Work
 from evenhand.methods.noise_estimators import (
     Keep,
     NoiseAxis,
@@ -125,6 +125,18 @@ def fit_noise_direction(fitting: Fitting, values: Mapping[str, Any]) -> Fitted:
         "evaluations": fitting.host.evaluations - before,
     }
     return Fitted({AXIS: axis.axis.contiguous()}, work.card(axis, handle, effect))
+
+
+def work_of_direction(preview: Preview, values: Mapping[str, Any]) -> list[Work]:
+    """Runs of the classes' prompts, and the images through which the direction is calibrated."""
+    concept = concept_of(values, preview.setting.concept)
+    rows = len(preview.rows(concept) or (None,))
+    neutral = max(_LOOK, int(values["images"])) if values["estimator"] == "labels" else _LOOK
+    looked = neutral + _LOOK * (len(_WEIGHTS) - 1) + int(values["images"])
+    return [
+        Work(what="runs of every class", images=_SEEDS * len(concept.classes), at_most=True),
+        Work(what=f"calibration on {rows} prompts", images=looked * rows, at_most=True),
+    ]
 
 
 def handle_of(fitted: Fitted) -> tuple[Handle, tuple[str, ...]]:

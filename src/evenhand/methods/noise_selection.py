@@ -21,7 +21,7 @@ from evenhand.interventions.assignment import Assigned
 from evenhand.interventions.noise_selection import NoiseSelection, Reader
 from evenhand.methods.fitting import FitPlan, Fitted
 from evenhand.methods.method import ALLOCATION, Method, Parameter, Setting
-from evenhand.methods.selection_fit import EARLY, LATE, NAME, fit_noise_selection
+from evenhand.methods.selection_fit import EARLY, LATE, NAME, fit_noise_selection, work_of_selection
 from evenhand.methods.selection_reader import judge_of
 from evenhand.methods.shown_classes import (
     CLASS,
@@ -160,6 +160,7 @@ METHOD = Method(
     build=_build,
     plans=_plans,
     fit=fit_noise_selection,
+    work=work_of_selection,
     assigns=_assigns,
     recall=lambda saved: recall_concepts(NAME, saved),
 )

@@ -15,15 +15,22 @@ from evenhand.errors import InputError
 from evenhand.interventions.weight_delta import WeightDelta
 from evenhand.methods.fitting import FitPlan, Fitted
 from evenhand.methods.method import Method, Parameter, Setting
-from evenhand.methods.population_fit import NAME, fit_population_preference
+from evenhand.methods.population_audits import wanted_baselines
+from evenhand.methods.population_fit import fit_population_preference
+from evenhand.methods.population_looks import Limits
+from evenhand.methods.population_sides import NAME, target_of
+from evenhand.methods.population_work import work_of
 from evenhand.methods.shown_classes import CONCEPT
 from evenhand.training.losses import LOSSES
+from evenhand.training.safeguards import SAFEGUARDS
 
 
 def _plans(setting: Setting, values: Mapping[str, Any]) -> list[FitPlan]:
     """One plan; the target decides what is trained, so it is part of it."""
     concept = setting.concept(values["concept"])
-    target = dict(setting.target(concept))
+    target = target_of(concept, setting.target(concept))
+    wanted_baselines(values["against"], values["loss"], concept)  # refused before a model is loaded
+    Limits.of(values)
     decisive = {one.name: values[one.name] for one in METHOD.parameters if one.fits}
     return [FitPlan(NAME, {**decisive, "target": json.dumps(target, sort_keys=True)})]
 
@@ -47,7 +54,7 @@ METHOD = Method(
     name=NAME,
     site="weight",
     source="PopAlign, arXiv:2406.19668",
-    summary="a LoRA under which neutral prompts have the wanted shares; no hook and no cost when images are made",
+    summary="a LoRA under which neutral prompts have the wanted shares, or show nothing unsafe; no cost per image",
     parameters=(
         CONCEPT,
         Parameter(
@@ -68,10 +75,47 @@ METHOD = Method(
         _number("draws", "fixed draws of timestep and noise for each population", "8"),
         _number("look", "steps between two looks at the shares; 0 looks at the end only", "100"),
         _number("looks", "images per prompt of each", "16"),
-        _number("limit", "upper limit of the deviation at which training stops", "0.08"),
+        _number("limit", "upper limit of the deviation, or of the unsafe rate, at which training stops", "0.08"),
+        Parameter(name="prompts", help="prompts to train on, a set or a file; else the concept's own", fits=True),
+        Parameter(
+            name="words", help='how a class is named, such as "{}-skinned"; for safety, words of winners', fits=True
+        ),
+        Parameter(
+            name="timesteps",
+            help="drawn from all of them, or from those of the model's own sampler, as few-step models need",
+            kind="choice",
+            default="uniform",
+            choices=("uniform", "grid"),
+            fits=True,
+        ),
+        Parameter(
+            name="safeguard",
+            help="where the error of winners rises: a penalty, or no gradient from their losers",
+            kind="choice",
+            default="off",
+            choices=SAFEGUARDS,
+            fits=True,
+        ),
+        _number("refresh", "steps between two times that losers are made anew by the present model; 0 is off", "0"),
+        _number("prior", "images for each other prompt whose error is held to the reference's; 0 is off", "0"),
+        _number("prior_weight", "of holding them; 0 is off", "1"),
+        Parameter(name="others", help="prompts that should stay as they are, a set or a file; else found", fits=True),
+        _number("controls", "images per prompt that names a class, and per other prompt, in each look; 0 is off", "4"),
+        _number("recognised_drop", "by which less may show its prompt; 0 is off", "0.03"),
+        _number("text_drop", "by which the text-image score may fall; 0 is off", "0.03"),
+        _number("mmd", "discrepancy from plain images, over that between two prompts, at most; 0 is off", "0.1"),
+        _number("specific_drop", "by which prompts that name a class may be obeyed less; 0 is off", "0.02"),
+        _number("drift", "of images of other prompts, over that between two seeds, at most; 0 is off", "0.1"),
+        _number("sweep", "images per prompt at each of six weights of the adapter, with a plot; 0 is off", "0"),
+        Parameter(
+            name="against",
+            help="what is trained on the same data for as long and compared in a table: all, or losses joined by +",
+            fits=True,
+        ),
     ),
     build=_build,
     plans=_plans,
     fit=fit_population_preference,
+    work=work_of,
     recall=_recall,
 )

@@ -13,7 +13,7 @@ from evenhand.concepts.concept import Concept
 from evenhand.errors import DeclinedError, InputError
 from evenhand.host.runs import Onlooker
 from evenhand.interventions.storage import Card, Frame
-from evenhand.methods.fitting import Fitted, Fitting
+from evenhand.methods.fitting import Fitted, Fitting, Preview, Work
 from evenhand.methods.noise_estimators import Trajectory
 from evenhand.methods.noise_fit import NoiseRecorder
 from evenhand.methods.selection_reader import LatentJudge, balanced_accuracy, hit_rates, tensors_of, train_judge
@@ -95,6 +95,12 @@ def fit_noise_selection(fitting: Fitting, values: Mapping[str, Any]) -> Fitted:
         "share": {"": share},
     }
     return Fitted(tensors_of(chosen), _card(fitting, concept, values, trials, calibration, effect))
+
+
+def work_of_selection(preview: Preview, values: Mapping[str, Any]) -> list[Work]:
+    """Neutral images of every row, of which the judges of latents learn."""
+    rows = preview.rows(concept_of(values, preview.setting.concept)) or (None,)
+    return [Work(what=f"images of {len(rows)} prompts", images=int(values["images"]) * len(rows))]
 
 
 def step_after(share: float, steps: int) -> int:

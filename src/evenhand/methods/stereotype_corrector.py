@@ -21,7 +21,7 @@ from evenhand.errors import InputError
 from evenhand.host.sites import Call
 from evenhand.interventions.assignment import Assigned
 from evenhand.interventions.latent_correction import LatentCorrection
-from evenhand.methods.corrector_fit import NAME, fit_corrector
+from evenhand.methods.corrector_fit import NAME, fit_corrector, work_of
 from evenhand.methods.fitting import FitPlan, Fitted
 from evenhand.methods.method import ALLOCATION, Method, Parameter, Setting
 from evenhand.methods.preference_score import score_of
@@ -113,6 +113,7 @@ METHOD = Method(
     build=_build,
     plans=_plans,
     fit=fit_corrector,
+    work=work_of,
     assigns=_assigns,
     recall=_recall,
 )

@@ -16,7 +16,7 @@ from evenhand.errors import DeclinedError, InputError
 from evenhand.host.runs import Runs
 from evenhand.interventions.storage import Card, Frame
 from evenhand.methods.decision_map import decision_map
-from evenhand.methods.fitting import Fitted, Fitting
+from evenhand.methods.fitting import Fitted, Fitting, Preview, Work
 from evenhand.methods.latent_reader import LatentReader
 from evenhand.methods.shown_classes import from_phrases
 from evenhand.methods.vector_direction import NAME, SAFE, Direction, Part, StrengthOf, closed_form, tensors_of
@@ -125,6 +125,22 @@ def fit_concept_vector(fitting: Fitting, values: Mapping[str, Any]) -> Fitted:
     if values["map"]:
         effect["decided"] = decision_map(trials, modules, int(values["map"]))
     return Fitted(tensors_of(chosen), _card(fitting, values, texts, concept, chosen, strengths, effect, runs))
+
+
+def work_of_vectors(preview: Preview, values: Mapping[str, Any]) -> list[Work]:
+    """The closed form and the calibration; the search for a site and the controls come on top."""
+    concept = concept_of(values, preview.setting.concept)
+    texts = Texts.of(concept)
+    rows = len(preview.rows(concept) or (None,))
+    least = 3 * int(values["calibrate"]) * rows * len(texts.shown)
+    found = [Work(what="closed form", rows=_WORK * len(texts.classes), at_most=values["images"] is None)]
+    if values["images"] is not None:
+        found = [Work(what="closed form", images=int(values["images"]) * len(texts.classes), at_most=True)]
+    if least:
+        found.append(Work(what="calibration, where every prompt succeeds at the first strength", images=least))
+    if values["map"]:
+        found.append(Work(what="map of the sites", images=int(values["map"]) * rows))
+    return found
 
 
 def _runs(fitting: Fitting, concept: Concept, values: Mapping[str, Any]) -> Runs:

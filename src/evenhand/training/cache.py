@@ -119,16 +119,29 @@ def draw_timesteps(
     return found
 
 
-def with_reference(data: PreferenceData, denoiser: Any, scheduler: Any, timesteps_per_unit: float) -> PreferenceData:
+def with_reference(
+    data: PreferenceData,
+    denoiser: Any,
+    scheduler: Any,
+    timesteps_per_unit: float,
+    of: torch.Tensor | None = None,
+) -> PreferenceData:
     """The data with the reference's errors at every draw.
+
+    Args:
+        data: the images.
+        denoiser: as the reference is: without an adapter, or with it turned off.
+        scheduler: of the pipeline.
+        timesteps_per_unit: of the model's family.
+        of: numbers of the images whose errors are taken; None for all.
 
     Cost: images x draws denoiser rows.
     """
-    found = torch.empty(len(data.latents), data.draws)
+    found = data.reference.clone()
     with torch.no_grad():
         for draw in range(data.draws):
-            for start in range(0, len(data.latents), _BATCH):
-                rows = torch.arange(start, min(start + _BATCH, len(data.latents)))
+            for rows in (torch.arange(len(data.latents)) if of is None else of).split(_BATCH):
                 what = data.noised(scheduler, rows, draw)
-                found[rows, draw] = errors(denoiser, data.conditions, data.prompt[rows], what, timesteps_per_unit)
+                own = errors(denoiser, data.conditions, data.prompt[rows], what, timesteps_per_unit)
+                found[rows, draw] = own.cpu()
     return dataclasses.replace(data, reference=found)

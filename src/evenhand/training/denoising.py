@@ -83,14 +83,29 @@ def encode_prompts(host: Host, prompts: Sequence[str]) -> Conditions:
     return Conditions(tuple(prompts), tensors, others, listener.latents)
 
 
+def sampler_grid(host: Host, prompt: str, steps: int) -> tuple[float, ...]:
+    """The timesteps at which the model's own sampler calls its denoiser, highest first, in units of the scheduler.
+
+    They are read off a run: spacing, shift and custom schedules of few-step models are then what they are.
+
+    Cost: `steps` denoiser rows.
+    """
+    listener = _Listener()
+    with host.attached(Onlooker("probe", listener)):
+        run(host, prompt, Runs(seeds=(0,), steps=steps, batch=1))
+    return tuple(dict.fromkeys(listener.times))
+
+
 class _Listener:
     """Keeps the conditional inputs of the first step of every call."""
 
     def __init__(self) -> None:
         self.seen: list[dict[str, Any]] = []
         self.latents = ""
+        self.times: list[float] = []
 
     def visit(self, step: Step, probe: Probe) -> None:
+        self.times.append(step.timestep)
         if step.index == 0:
             self.latents = "sample" if "sample" in probe.inputs else "hidden_states"
             self.seen.append(_flat(probe.inputs))
@@ -130,16 +145,27 @@ def noised(
 def errors(
     denoiser: Any, conditions: Conditions, numbers: torch.Tensor, what: Noised, timesteps_per_unit: float
 ) -> torch.Tensor:
-    """The mean squared error of each image's prediction, (images,).
+    """The mean squared error of each image's prediction, (images,), where the denoiser is and in float32.
 
     Cost: one denoiser row per image.
     """
-    inputs = conditions.rows(numbers)
-    inputs[conditions.latents] = what.sample
-    inputs["timestep"] = what.timesteps.to(what.sample.device) / timesteps_per_unit
+    weight = next(denoiser.parameters())
+    inputs = _moved(conditions.rows(numbers), weight.device)
+    inputs[conditions.latents] = what.sample.to(weight.device, weight.dtype)
+    inputs["timestep"] = what.timesteps.to(weight.device) / timesteps_per_unit
     output = denoiser(**inputs)
     predicted = output[0] if isinstance(output, tuple) else output.sample
-    return (predicted.float() - what.target.float()).square().flatten(1).mean(dim=1)
+    return (predicted.float() - what.target.to(weight.device).float()).square().flatten(1).mean(dim=1)
+
+
+def _moved(inputs: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in inputs.items():
+        if isinstance(value, Mapping):
+            found[name] = _moved(value, device)
+        else:
+            found[name] = value.to(device) if isinstance(value, torch.Tensor) else value
+    return found
 
 
 def _flat(inputs: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

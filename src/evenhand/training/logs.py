@@ -48,9 +48,10 @@ class TrainingLog:
             with self._file.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(dict(facts)) + "\n")
         if self._board is not None:
-            for name, value in facts.items():
-                if name != "step":
-                    self._board.add_scalar(name, value, int(facts["step"]))
+            with writing(self._file.parent / "tensorboard"):
+                for name, value in facts.items():
+                    if name != "step":
+                        self._board.add_scalar(name, value, int(facts["step"]))
         self._recent.append(facts["winner_error"])
         mean = sum(self._recent) / len(self._recent)
         if self._alarmed or len(self._recent) < _RECENT or mean <= _ALARM:
@@ -64,7 +65,8 @@ class TrainingLog:
     def close(self) -> None:
         """Write what is still in memory."""
         if self._board is not None:
-            self._board.close()
+            with writing(self._file.parent / "tensorboard"):
+                self._board.close()
 
 
 def _board(folder: Path) -> Any:

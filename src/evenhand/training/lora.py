@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -49,6 +50,19 @@ def lora_of(module: Any) -> dict[str, torch.Tensor]:
 def set_lora(module: Any, lora: Mapping[str, torch.Tensor]) -> None:
     """Put in matrices that `lora_of` gave."""
     set_peft_model_state_dict(module, dict(lora), adapter_name=ADAPTER)
+
+
+@contextlib.contextmanager
+def without_lora(module: Any) -> Iterator[None]:
+    """The module as the reference is, for as long as the block lasts; a module without an adapter is that already."""
+    layers = [layer for layer in module.modules() if isinstance(layer, BaseTunerLayer)]
+    for layer in layers:
+        layer.enable_adapters(False)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.enable_adapters(True)
 
 
 def remove_lora(module: Any) -> None:

@@ -5,6 +5,9 @@ balanced populations would lead past it, see `losses`); the losers from the prom
 template, are trained under the neutral prompt, and pass the same check by the fit judge at its decision boundary: a
 winner shows the class that it was asked for, a loser one that can be told at all, and either is recognised as what its
 prompt names. Keeping only what a judge is sure of would train caricatures.
+
+For safety the sides are paired prompts: winners of the prompt that show nothing unsafe, losers of the prompt with an
+unsafe part that do.
 """
 
 from __future__ import annotations
@@ -28,7 +31,6 @@ Read = Callable[[Sequence[Sample]], list[tuple[str | None, str | None]]]
 """For each image the class that is perceived, and the prompt row that it is recognised as (None: nobody can tell)."""
 
 FRAMES = ("a photo of", "a picture of", "an image of", "a portrait of")
-_TRIES = 4
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,17 +40,25 @@ class Plan:
     Args:
         rows: neutral prompts.
         target: class -> share among the winners.
-        words: class -> words that name it, added to a prompt after a comma.
+        words: class -> words that name it, added to a prompt after a comma; "" takes the prompt as it is.
+        losing: what the prompts of losers have in addition, in turn; empty for the neutral prompt.
+        losers_show: the class that a loser must show; None for any that can be told.
         side: images on either side of a population.
         populations: pairs of populations for each row.
+        tries: images that are made for each that is wanted, at most.
+        round: 0 makes both sides; a later one losers alone (see `refreshed`).
         seed: of the run.
     """
 
     rows: tuple[PromptRow, ...]
     target: Mapping[str, float]
     words: Mapping[str, str]
+    losing: tuple[str, ...] = ()
+    losers_show: str | None = None
     side: int = 4
     populations: int = 6
+    tries: int = 4
+    round: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -56,23 +66,27 @@ class Plan:
             raise InputError("no prompts to build populations of; give a concept whose prompt set the model knows")
         if min(self.side, self.populations) < 1:
             raise InputError(f"side={self.side} and populations={self.populations}, expected 1 or more of each")
-        missing = [name for name, share in self.target.items() if share > 0 and not self.words.get(name)]
+        missing = [name for name, share in self.target.items() if share > 0 and name not in self.words]
         if missing:
             raise InputError(f"there are no words for the class {missing[0]!r}; give some for every class")
 
     @property
     def images(self) -> int:
         """The fewest that will be made: those that are rejected are made again."""
-        return 2 * self.side * self.populations * len(self.rows)
+        return (1 if self.round else 2) * self.side * self.populations * len(self.rows)
+
+    def refreshed(self, number: int) -> Plan:
+        """The same plan for losers that take the place of others, the `number`-th time; from 1 on."""
+        return dataclasses.replace(self, round=number)
 
     def mark(self) -> dict[str, Any]:
         """Everything that decides what is made."""
         rows = [[row.name, row.phrase, list(row.templates)] for row in self.rows]
         return {**dataclasses.asdict(self), "rows": rows, "target": dict(self.target), "words": dict(self.words)}
 
-    def describe(self, steps: int, images_per_second: float | None = None) -> str:
+    def describe(self, steps: int, images_per_second: float | None = None, *, guided: bool = True) -> str:
         """One line: images, denoiser evaluations, and minutes where a rate is known."""
-        evaluations = 2 * steps * self.images
+        evaluations = (2 if guided else 1) * steps * self.images
         text = f"{self.images:,} images ({len(self.rows)} prompts), {evaluations:,} denoiser evaluations"
         return text if images_per_second is None else f"{text}, {self.images / images_per_second / 60:.1f} minutes"
 
@@ -140,10 +154,9 @@ def slots(plan: Plan) -> list[Slot]:
     for place, row in enumerate(plan.rows):
         for number in range(plan.populations):
             caption = _caption(row, number)
-            for winner in (True, False):
+            for winner in (False,) if plan.round else (True, False):
                 for index in range(number * plan.side, (number + 1) * plan.side):
-                    shown = allocate(plan.target, plan.seed, row.name, index, "iid") if winner else None
-                    prompt = caption if shown is None else f"{caption}, {plan.words[shown]}"
+                    shown, prompt = _asked(plan, row, caption, index) if winner else _losing(plan, caption, index)
                     found.append(
                         Slot(
                             row=row.name,
@@ -158,8 +171,22 @@ def slots(plan: Plan) -> list[Slot]:
     return found
 
 
-def build(plan: Plan, make: Make, read: Read, *, store: Store | None = None, chunk: int = 64) -> Populations:
-    """Make and check every image; one that is rejected is made again from another seed, at most four times in all.
+def _asked(plan: Plan, row: PromptRow, caption: str, index: int) -> tuple[str, str]:
+    """The class of a winner, and the prompt that asks for it."""
+    shown = allocate(plan.target, plan.seed, row.name, index, "iid")
+    return shown, f"{caption}, {plan.words[shown]}" if plan.words[shown] else caption
+
+
+def _losing(plan: Plan, caption: str, index: int) -> tuple[str | None, str]:
+    """The class of a loser, where it must show one, and its prompt."""
+    more = f" {plan.losing[index % len(plan.losing)]}" if plan.losing else ""
+    return plan.losers_show, f"{caption}{more}"
+
+
+def build(
+    plan: Plan, make: Make, read: Read, *, store: Store | None = None, chunk: int = 64, partial: bool = False
+) -> Populations:
+    """Make and check every image; one that is rejected is made again from another seed, as often as the plan allows.
 
     A winner keeps its class when it is made again, so that the shares stay those of the target.
 
@@ -169,9 +196,10 @@ def build(plan: Plan, make: Make, read: Read, *, store: Store | None = None, chu
         read: what they show.
         store: keeps every image as soon as it is read; what lies there is not made again.
         chunk: images between two writes of the store.
+        partial: leaves images out that nothing brought through the check.
 
     Raises:
-        DeclinedError: an image that nothing brought through the check, with the reasons.
+        DeclinedError: an image that nothing brought through the check, with the reasons; unless `partial`.
 
     Cost: the plan's images, and those that were rejected.
     """
@@ -189,27 +217,37 @@ def build(plan: Plan, make: Make, read: Read, *, store: Store | None = None, chu
 
     wanted = slots(plan)
     count(store.tried() if store else ())
-    while open_slots := [one for one in wanted if one not in kept and attempts[one] < _TRIES]:
+    while open_slots := [one for one in wanted if one not in kept and attempts[one] < plan.tries]:
         # those that were tried least come first, so that every image is asked for before any is made again
         least = min(attempts[one] for one in open_slots)
         some = [one for one in open_slots if attempts[one] == least][:chunk]
-        tried = _try(some, least, plan.seed, make, read)
+        tried = _try(some, least, plan, make, read)
         if store:
             store.add(tried)
         count(tried)
     missing = [one for one in wanted if one not in kept]
-    if missing:
-        reasons = ", ".join(f"{number} {reason}" for reason, number in rejected.most_common())
-        raise DeclinedError(
-            f'{len(missing)} images passed no check in {_TRIES} tries, the first of "{missing[0].prompt}" ({reasons}); '
-            "the model may not obey these words: give others with words=, or leave that prompt out"
-        )
-    return Populations(images=tuple(kept[one] for one in wanted), rejected=dict(rejected), made=attempts.total())
+    if missing and not partial:
+        raise DeclinedError(_left_empty(plan, wanted, missing, rejected))
+    return Populations(
+        images=tuple(kept[one] for one in wanted if one in kept), rejected=dict(rejected), made=attempts.total()
+    )
 
 
-def _try(some: Sequence[Slot], attempt: int, seed: int, make: Make, read: Read) -> list[Tried]:
+def _left_empty(plan: Plan, wanted: Sequence[Slot], missing: Sequence[Slot], rejected: collections.Counter[str]) -> str:
+    """What the check left empty: the prompt that lacks most, and why images were rejected in all."""
+    (prompt, lacking), *_ = collections.Counter(one.prompt for one in missing).most_common(1)
+    of = sum(one.prompt == prompt for one in wanted)
+    reasons = ", ".join(f"{number} {reason}" for reason, number in rejected.most_common())
+    return (
+        f"{len(missing)} of {len(wanted)} images passed no check in {plan.tries} tries; "
+        f'most are lacking of "{prompt}", {lacking} of {of} ({reasons}); '
+        "the model may not obey these words: give others with words=, or leave that prompt out"
+    )
+
+
+def _try(some: Sequence[Slot], attempt: int, plan: Plan, make: Make, read: Read) -> list[Tried]:
     """One image for each of some slots."""
-    samples = make([_request(slot, seed, attempt) for slot in some])
+    samples = make([_request(slot, plan, attempt) for slot in some])
     found = []
     for slot, sample, (label, row) in zip(some, samples, read(samples), strict=True):
         reason = _reason(slot, label, row)
@@ -229,13 +267,13 @@ def _try(some: Sequence[Slot], attempt: int, seed: int, make: Make, read: Read) 
     return found
 
 
-def _request(slot: Slot, seed: int, attempt: int) -> Request:
-    """Winner and loser of one number start from the same noise, so that less than chance would have it differs."""
+def _request(slot: Slot, plan: Plan, attempt: int) -> Request:
+    """Winner and loser of one number start from the same noise, so that as little as can be differs by chance."""
     return Request(
         row=slot.row,
         prompt=slot.prompt,
         index=slot.index,
-        seed=image_seed(seed, "fit", f"{slot.row} {attempt}", slot.index),
+        seed=image_seed(plan.seed, "fit", f"{slot.row} {attempt}", slot.index),
     )
 
 
@@ -245,7 +283,7 @@ def _reason(slot: Slot, label: str | None, row: str | None) -> str:
         return "the judge abstains"
     if row is not None and row != slot.row:
         return "shows something else"
-    return "shows another class" if slot.winner and label != slot.shown else ""
+    return "shows another class" if slot.shown is not None and label != slot.shown else ""
 
 
 def _caption(row: PromptRow, number: int) -> str:

@@ -22,6 +22,7 @@ from evenhand.training.denoising import errors
 from evenhand.training.logs import TrainingLog
 from evenhand.training.lora import add_lora, lora_of, remove_lora, set_lora
 from evenhand.training.losses import LOSSES, Rewards, population_weights
+from evenhand.training.safeguards import SAFEGUARDS, clipped, clipped_losers, hold, winner_penalty
 from evenhand.watch import Silent, Watcher
 
 _STATE = "state.safetensors"
@@ -49,6 +50,10 @@ class PopulationPreferenceConfig:
         targets: names of the linear layers that get one.
         max_grad_norm: gradients are clipped there.
         sft_weight: of plain training on the winners, added to the loss; 0 is off.
+        safeguard: "penalty" or "clip" of `safeguards`, for winners whose error rises above the reference's; "off".
+        prior_weight: of holding the error of further images to the reference's (`safeguards.hold`); 0 is off. Plays no
+            part without such images.
+        prior_batch: images of these for each step, over all processes.
         gradient_checkpointing: less memory for more time.
         save_every: steps between two saved states.
         tensorboard: True writes event files beside `log.jsonl`; needs tensorboard.
@@ -67,6 +72,9 @@ class PopulationPreferenceConfig:
     targets: tuple[str, ...] = ("to_q", "to_k", "to_v", "to_out.0")
     max_grad_norm: float = 1.0
     sft_weight: float = 0.0
+    safeguard: str = "off"
+    prior_weight: float = 1.0
+    prior_batch: int = 8
     gradient_checkpointing: bool = False
     save_every: int = 100
     tensorboard: bool = False
@@ -75,11 +83,16 @@ class PopulationPreferenceConfig:
     def __post_init__(self) -> None:
         if self.loss not in LOSSES:
             raise InputError(f"loss={self.loss!r}, expected one of {', '.join(LOSSES)}")
-        positive = ("beta", "learning_rate", "max_steps", "populations_per_step", "micro_batch", "rank", "save_every")
-        for name in positive:
+        if self.safeguard not in SAFEGUARDS:
+            raise InputError(f"safeguard={self.safeguard!r}, expected one of {', '.join(SAFEGUARDS)}")
+        for name in _POSITIVE:
             if not getattr(self, name) > 0:
                 raise InputError(f"{name}={getattr(self, name)}, expected a number above 0")
 
+
+_POSITIVE = (
+    "beta", "learning_rate", "max_steps", "populations_per_step", "micro_batch", "rank", "save_every", "prior_batch",
+)  # fmt: skip
 
 Callback = Callable[["PopulationPreferenceTrainer"], bool]
 """Called after every step; True stops the training."""
@@ -92,7 +105,8 @@ class PopulationPreferenceTrainer:
         denoiser: of the pipeline; a LoRA is put in.
         scheduler: of the pipeline, for its noise levels.
         config: how.
-        data: cached images; see `training.cache`.
+        data: cached images; see `training.cache`. A callback may put others in their place, of the same shape.
+        prior: cached images whose error is held to the reference's, one to a population; None for none.
         timesteps_per_unit: of the model's family.
         callbacks: called after every step.
         watcher: told of progress.
@@ -108,11 +122,13 @@ class PopulationPreferenceTrainer:
         config: PopulationPreferenceConfig,
         data: PreferenceData,
         *,
+        prior: PreferenceData | None = None,
         timesteps_per_unit: float = 1.0,
         callbacks: tuple[Callback, ...] = (),
         watcher: Watcher | None = None,
     ) -> None:
         self.config, self.data = config, data
+        self._prior = prior if config.prior_weight else None
         self.step = 0
         self._scheduler, self._unit = scheduler, timesteps_per_unit
         self._callbacks, self._watcher = callbacks, watcher or Silent()
@@ -184,8 +200,9 @@ class PopulationPreferenceTrainer:
 
     def _own_share(self) -> slice:
         count, processes = self.config.populations_per_step, self._accelerator.num_processes
-        if count % processes:
-            raise InputError(f"populations_per_step={count} does not divide over {processes} processes")
+        for name in ("populations_per_step", "prior_batch") if self._prior else ("populations_per_step",):
+            if getattr(self.config, name) % processes:
+                raise InputError(f"{name}={getattr(self.config, name)} does not divide over {processes} processes")
         size, rank = count // processes, self._accelerator.process_index
         return slice(rank * size, (rank + 1) * size)
 
@@ -193,7 +210,9 @@ class PopulationPreferenceTrainer:
         decisive = dataclasses.asdict(self.config)
         for name in ("output_dir", "save_every", "gradient_checkpointing", "tensorboard"):
             del decisive[name]
-        return json.dumps({**decisive, "images": len(self.data.latents), "data": self.data.seed}, default=str)
+        held = 0 if self._prior is None else len(self._prior.latents)
+        facts = {"images": len(self.data.latents), "data": self.data.seed, "held": held}
+        return json.dumps({**decisive, **facts}, default=str)
 
     def _load(self) -> None:
         file = self.config.output_dir / _STATE
@@ -214,30 +233,31 @@ class PopulationPreferenceTrainer:
             if own:
                 self._optimiser.state[parameter].update(own)
 
-    def _chosen(self) -> tuple[list[int], int]:
-        """The populations of this step for this process, and the draw; every epoch has an order of its own."""
-        count = self.config.populations_per_step
+    def _drawn(self, data: PreferenceData, count: int, salt: int = 0) -> tuple[list[int], int]:
+        """The populations of this step over all processes, and the draw; every epoch has an order of its own."""
         found, draw = [], 0
         for place in range(self.step * count, (self.step + 1) * count):
-            epoch, within = divmod(place, self.data.populations)
-            rng = torch.Generator("cpu").manual_seed(self.config.seed * 1_000_003 + epoch)
-            found.append(int(torch.randperm(self.data.populations, generator=rng)[within]))
+            epoch, within = divmod(place, data.populations)
+            rng = torch.Generator("cpu").manual_seed(self.config.seed * 1_000_003 + epoch + (salt << 40))
+            found.append(int(torch.randperm(data.populations, generator=rng)[within]))
             draw = epoch
-        return found[self._share], draw % self.data.draws
+        return found, draw % data.draws
 
     def _advance(self) -> dict[str, float]:
         for group in self._optimiser.param_groups:
             group["lr"] = self.config.learning_rate * self._factor()
-        populations, draw = self._chosen()
-        rows = torch.cat([self.data.rows_of(one) for one in populations])
+        populations, draw = self._drawn(self.data, self.config.populations_per_step)
+        rows = torch.cat([self.data.rows_of(one) for one in populations[self._share]])
         self._optimiser.zero_grad()
         loss, rewards = self._backward(rows, draw)
+        held = self._backward_prior()
+        loss += held.pop("prior_loss", 0.0)
         norm = float(torch.nn.utils.clip_grad_norm_(self._learning, self.config.max_grad_norm))
         if not (math.isfinite(loss) and math.isfinite(norm)):
             self._fail()
         self._optimiser.step()
         self.step += 1
-        seen = self._everywhere({"loss": loss, "gradient": norm, **self._seen(rewards, rows, draw)})
+        seen = self._everywhere({"loss": loss, "gradient": norm, **self._seen(rewards, rows, draw), **held})
         return {"step": self.step, **seen}
 
     def _backward(self, rows: torch.Tensor, draw: int) -> tuple[float, Rewards]:
@@ -257,27 +277,59 @@ class PopulationPreferenceTrainer:
             parts = [self._rewards(part, draw).values for part in rows.split(config.micro_batch)]
         known = self._sided(torch.cat(parts), rows)
         weights = population_weights(known, config.beta)
+        if config.safeguard == "clip":
+            weights = weights * clipped_losers(known)
+        populations = len(torch.unique(known.population))
         for part, weight in zip(rows.split(config.micro_batch), weights.split(config.micro_batch), strict=True):
             own = self._rewards(part, draw)
-            self._accelerator.backward((weight * own.values).sum() + self._winners(own, len(rows)))
-        return float(LOSSES["population"](known, config.beta)), known
+            self._accelerator.backward((weight * own.values).sum() + self._winners(own, len(rows), populations))
+        extra = self._winners(known, len(rows), populations)
+        return float(LOSSES["population"](known, config.beta) + extra), known
 
     def _loss(self, rewards: Rewards) -> torch.Tensor:
-        return LOSSES[self.config.loss](rewards, self.config.beta) + self._winners(rewards, len(rewards.values))
+        config, populations = self.config, len(torch.unique(rewards.population))
+        learning = clipped(rewards) if config.safeguard == "clip" else rewards
+        return LOSSES[config.loss](learning, config.beta) + self._winners(rewards, len(rewards.values), populations)
 
-    def _winners(self, rewards: Rewards, images: int) -> torch.Tensor:
-        """Plain training on the winners, as a part of a mean over `images`."""
-        if not self.config.sft_weight:
-            return torch.zeros((), device=rewards.values.device)
-        return -self.config.sft_weight * rewards.values[rewards.winner].sum() / max(images / 2, 1)
+    def _winners(self, rewards: Rewards, images: int, populations: int) -> torch.Tensor:
+        """What is added for the winners, as a part of means over `images` and `populations`."""
+        config = self.config
+        found = torch.zeros((), device=rewards.values.device)
+        if config.sft_weight:
+            found = found - config.sft_weight * rewards.values[rewards.winner].sum() / max(images / 2, 1)
+        if config.safeguard == "penalty":
+            found = found + winner_penalty(rewards, config.beta, populations)
+        return found
 
-    def _rewards(self, rows: torch.Tensor, draw: int) -> Rewards:
-        what = self.data.noised(self._scheduler, rows, draw)
-        own = errors(self._prepared, self.data.conditions, self.data.prompt[rows], what, self._unit)
-        return self._sided(self.data.reference[rows, draw].to(own) - own, rows)
+    def _backward_prior(self) -> dict[str, float]:
+        """Gradients of holding further images to the reference; nothing where there are none."""
+        prior, config = self._prior, self.config
+        if prior is None:
+            return {}
+        places, draw = self._drawn(prior, config.prior_batch, salt=1)
+        mine = places[self._accelerator.process_index :: self._accelerator.num_processes]
+        rows = torch.tensor(mine)
+        kept = self._rewards(rows, draw, prior).values
+        loss = config.prior_weight * hold(kept, config.beta)
+        self._accelerator.backward(loss)
+        reference = prior.reference[rows, draw]
+        ratio = float(((reference - kept.detach().cpu()) / reference).mean())
+        return {"prior_loss": float(loss.detach()), "prior_error": ratio}
 
-    def _sided(self, values: torch.Tensor, rows: torch.Tensor) -> Rewards:
-        return Rewards(values=values, winner=self.data.winner[rows], population=self.data.population[rows])
+    def _rewards(self, rows: torch.Tensor, draw: int, data: PreferenceData | None = None) -> Rewards:
+        data = self.data if data is None else data
+        what = data.noised(self._scheduler, rows, draw)
+        own = errors(self._prepared, data.conditions, data.prompt[rows], what, self._unit)
+        values = data.reference[rows, draw].to(own) - own
+        return self._sided(values, rows, data)
+
+    def _sided(self, values: torch.Tensor, rows: torch.Tensor, data: PreferenceData | None = None) -> Rewards:
+        data = self.data if data is None else data
+        return Rewards(
+            values=values,
+            winner=data.winner[rows].to(values.device),
+            population=data.population[rows].to(values.device),
+        )
 
     def _factor(self) -> float:
         """Of the learning rate: up over the warm-up, then down to 0 at the last step."""
@@ -290,7 +342,7 @@ class PopulationPreferenceTrainer:
         """Implicit accuracy (populations whose winners are preferred), and how either side's error moved."""
         error = self.data.reference[rows, draw] - rewards.values.cpu()
         reference = self.data.reference[rows, draw]
-        winner = rewards.winner
+        winner = rewards.winner.cpu()
         return {
             "accuracy": float((rewards.sums() > 0).float().mean()),
             "winner_error": float((error[winner] / reference[winner]).mean()),

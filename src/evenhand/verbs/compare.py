@@ -16,6 +16,7 @@ from ..files import write_json
 from ..judges.base import DEFAULT_JUDGE, Featured, Judge
 from ..judges.load import load_judge
 from ..metrics.changes import Labels, attribute_changes, recognition_changes, safety_changes
+from ..metrics.content import Row
 from ..records import Cost, Estimate, Request, Settings, Verdict, canonical_json, content_hash
 from ..store import RESULT_SCHEMA, RunDirectory, check_out
 from ..watch import Silent, Watcher
@@ -27,7 +28,7 @@ from .measure import measure
 from .model import OpenModel, open_model
 from .observe import keys_of, observe
 from .prepare import MARGIN, Prepared, describe, left_out, prepare
-from .quality import Row, quality_estimates
+from .quality import quality_estimates
 from .recommend import RULES, recommend
 from .series import Series
 from .sources import ModelSource

@@ -7,10 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..concepts.target import parse_target
 from ..errors import InputError, RunDirectoryError
 from ..files import slug, write_bytes
+from ..host.card import ModelCard
 from ..interventions.storage import CARD, save_intervention
 from ..interventions.weight_delta import save_lora
+from ..methods.fitting import FitPlan
 from ..methods.method import Setting
 from ..methods.spec import parse_spec
 from ..methods.table import all_methods, method_of
@@ -32,6 +35,7 @@ class FitConfig:
         judge: name of the fit judge; None takes the model's own. The model's report judge is refused.
         seed: of the run; seeds of the roles `fit` and `calibrate` follow from it.
         model: how the model is loaded.
+        targets: wanted shares as typed, "gender=female:0.5,male:0.5", for a method that learns them.
         out: folder to write; None means `fits/<method>-<concept>`.
     """
 
@@ -40,6 +44,7 @@ class FitConfig:
     judge: str | None = None
     seed: int = 0
     model: ModelOptions = dataclasses.field(default_factory=ModelOptions)
+    targets: tuple[str, ...] = ()
     out: Path | None = None
 
     def __post_init__(self) -> None:
@@ -55,6 +60,48 @@ class Fit:
     cards: Mapping[str, Mapping[str, Any]]
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PreparedFit:
+    """A fit that was checked as far as it can be before a model is loaded."""
+
+    config: FitConfig
+    card: ModelCard
+    setting: Setting
+    plans: tuple[FitPlan, ...]
+    out: Path
+
+
+def prepare_fit(config: FitConfig) -> PreparedFit:
+    """Check a fit and work out what it will do; creates nothing.
+
+    Raises: InputError (or a subclass) for anything about the request that cannot be used.
+    """
+    card = read_card(config.source)
+    spec = parse_spec(config.method)
+    if spec.path is not None:
+        raise InputError(f"{config.method} is saved already; name a method: {', '.join(_fitted_methods())}")
+    method, values = method_of(spec)
+    setting = Setting(guidance_text=card.guidance_text, seed=config.seed)
+    if config.targets:
+        concept = setting.concept(values.get("concept") or "")
+        parsed = dict(parse_target(text, [concept]) for text in config.targets)
+        targets = {name: dict(zip(concept.class_names, shares, strict=True)) for name, shares in parsed.items()}
+        setting = dataclasses.replace(setting, targets=targets)
+    plans = tuple(method.plans(setting, values))
+    if not plans:
+        raise InputError(
+            f"{method.name} has nothing to fit, use it with --with {method.name}; "
+            f"methods that are fitted: {', '.join(_fitted_methods())}"
+        )
+    if config.targets and not any("target" in plan.values for plan in plans):
+        raise InputError(f"--target {config.targets[0]}: {method.name} takes its target when it is used, not in a fit")
+    out = config.out or Path("fits") / slug(f"{method.name}-{_about(plans[0].values)}")
+    check_writable(out)
+    if out.is_dir() and any(out.iterdir()) and not any(out.rglob(CARD)):
+        raise RunDirectoryError(f"{out} is not empty and holds no saved intervention: choose another --out")
+    return PreparedFit(config=config, card=card, setting=setting, plans=plans, out=out)
+
+
 def fit(config: FitConfig, watcher: Watcher | None = None) -> Fit:
     """Fit a method on a model and save what was learnt, safetensors and a card, for `--with FOLDER`.
 
@@ -65,21 +112,8 @@ def fit(config: FitConfig, watcher: Watcher | None = None) -> Fit:
     Cost: see the method.
     """
     watcher = watcher or Silent()
-    card = read_card(config.source)
-    spec = parse_spec(config.method)
-    if spec.path is not None:
-        raise InputError(f"{config.method} is saved already; name a method: {', '.join(_fitted_methods())}")
-    method, values = method_of(spec)
-    plans = method.plans(Setting(guidance_text=card.guidance_text, seed=config.seed), values)
-    if not plans:
-        raise InputError(
-            f"{method.name} has nothing to fit, use it with --with {method.name}; "
-            f"methods that are fitted: {', '.join(_fitted_methods())}"
-        )
-    out = config.out or Path("fits") / slug(f"{method.name}-{_about(plans[0].values)}")
-    check_writable(out)
-    if out.is_dir() and any(out.iterdir()) and not any(out.rglob(CARD)):
-        raise RunDirectoryError(f"{out} is not empty and holds no saved intervention: choose another --out")
+    prepared = prepare_fit(config)
+    plans, out = prepared.plans, prepared.out
     model = open_model(config.source, config.model, {"scheduler": None})
     fits = Fits(model.host, config.judge, watcher)
     saved: dict[str, Mapping[str, Any]] = {}

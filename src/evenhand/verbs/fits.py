@@ -7,12 +7,13 @@ Skewville ship; others lie in `$EVENHAND_CACHE`, else in the user's cache folder
 from __future__ import annotations
 
 import dataclasses
-import os
 import shutil
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import platformdirs
+import numpy as np
+import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
@@ -26,7 +27,7 @@ from ..host.memory import default_batch_size
 from ..host.sampler import sample
 from ..host.sites import Attachable
 from ..interventions.storage import CARD, TENSORS, load_intervention, save_intervention
-from ..judges.base import Judge
+from ..judges.base import Featured, Judge, Seeing
 from ..judges.load import load_judge
 from ..methods.fitting import FitPlan, Fitted, Fitting, Labels
 from ..methods.method import Setting
@@ -34,15 +35,11 @@ from ..methods.table import all_methods
 from ..records import Request, Sample, content_hash
 from ..skewville.paths import FITS_DIRECTORY
 from ..watch import Watcher
+from .cache import cache_directory
+from .timings import keep_timing
 
 DEFAULT_FIT_JUDGE = "openai/clip-vit-large-patch14"
 """The fit judge of models that name none (MIT licence); another one than the default report judge."""
-
-
-def cache_directory() -> Path:
-    """Where fits are stored: `$EVENHAND_CACHE`, else the user's cache folder."""
-    given = os.environ.get("EVENHAND_CACHE")
-    return Path(given) if given else Path(platformdirs.user_cache_dir("evenhand"))
 
 
 class Fits:
@@ -61,6 +58,7 @@ class Fits:
         self._host, self._watcher = host, watcher
         self._judge_name = judge or host.model_card.fit_judge or DEFAULT_FIT_JUDGE
         self._judge: Judge | None = None
+        self._evaluations, self._seconds = 0, 0.0
         self.seen: list[Fitted] = []
 
     def obtain(self, plan: FitPlan) -> Fitted:
@@ -85,7 +83,11 @@ class Fits:
         if method.fit is None:
             raise InputError(f"{plan.method} has nothing to fit; use it with --with {plan.method}")
         fitting = dataclasses.replace(self._fitting(seed), scratch=self._scratch(plan, seed))
-        return method.fit(fitting, plan.values)
+        self._evaluations, self._seconds = 0, 0.0
+        try:
+            return method.fit(fitting, plan.values)
+        finally:
+            keep_timing(self._host.name, self._evaluations, self._seconds)
 
     def forget(self, plan: FitPlan, seed: int = 0) -> None:
         """Remove what a plan kept while it was carried out; to be called once its result is stored."""
@@ -106,10 +108,13 @@ class Fits:
         def make(interventions: Sequence[Attachable], requests: Sequence[Request]) -> list[Sample]:
             self._watcher.start("fitting", total=len(requests), done=0)
             made = []
+            started, before = time.monotonic(), self._host.evaluations
             with self._host.attached(*interventions):
                 for one in sample(self._host, requests, settings, batch_size=batch, keep_latents=True):
                     made.append(one)
                     self._watcher.advance()
+            self._seconds += time.monotonic() - started
+            self._evaluations += self._host.evaluations - before
             return made
 
         return Fitting(
@@ -122,6 +127,8 @@ class Fits:
             rows=lambda concept: rows_of(concept, card.knows),
             judge_hash=self.judge.hash,
             watcher=self._watcher,
+            features=self._features,
+            texts=self._texts,
         )
 
     @property
@@ -142,6 +149,18 @@ class Fits:
     def _read(self, samples: Sequence[Sample], concepts: Sequence[Concept]) -> Labels:
         rows = self.judge.judge([one.image for one in samples], list(concepts))
         return [tuple(verdict.label for verdict in row) for row in rows]
+
+    def _features(self, samples: Sequence[Sample]) -> np.ndarray | None:
+        judge = self.judge
+        found = judge.image_features([one.image for one in samples]) if isinstance(judge, Seeing) else [None]
+        known = [one for one in found if one is not None]
+        if not known:
+            return None
+        blank = torch.zeros_like(known[0])  # of an image that is none: like nothing
+        return torch.stack([blank if one is None else one for one in found]).numpy()
+
+    def _texts(self, texts: Sequence[str]) -> np.ndarray | None:
+        return self.judge.text_features(texts).numpy() if isinstance(self.judge, Featured) else None
 
     def _knows(self, concept: Concept) -> bool:
         return self.judge.knows(concept)

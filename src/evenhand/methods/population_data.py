@@ -1,0 +1,177 @@
+"""What a training of population preference reads: built, cached, held, refreshed; all of it goes on after a kill."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from evenhand.concepts.allocation import image_seed
+from evenhand.concepts.prompts import PromptRow
+from evenhand.errors import InputError
+from evenhand.host.families import prediction_type
+from evenhand.methods.fitting import Fitting
+from evenhand.methods.population_sides import NAME
+from evenhand.records import Request, Sample
+from evenhand.training.cache import PreferenceData, draw_timesteps, with_reference
+from evenhand.training.denoising import encode_prompts, sampler_grid
+from evenhand.training.lora import without_lora
+from evenhand.training.population_store import PopulationStore
+from evenhand.training.populations import Plan, Populations, Read, build
+
+_PRIOR = "prior"
+
+
+class DataBuilder:
+    """Images and caches of one fit.
+
+    Args:
+        fitting: the model and the fit judge.
+        plan: of the populations.
+        read: what images show.
+        values: draws, timesteps.
+        folder: keeps everything as soon as it is there.
+    """
+
+    def __init__(self, fitting: Fitting, plan: Plan, read: Read, values: Mapping[str, Any], folder: Path) -> None:
+        self._fitting, self._plan, self._read, self._folder = fitting, plan, read, folder
+        self._draws, self._timesteps = int(values["draws"]), values["timesteps"]
+        self.store = PopulationStore(folder / "populations", plan)
+
+    def populations(self) -> Populations:
+        """The images of both sides; after the first ones it is said how long they all take."""
+        plan, settings, watcher = self._plan, self._fitting.settings, self._fitting.watcher
+        guided = settings.guidance > 1
+        watcher.say(f"populations: {plan.describe(settings.steps, guided=guided)}")
+        said = False
+
+        def make(requests: Sequence[Request]) -> list[Sample]:
+            nonlocal said
+            started = time.monotonic()
+            samples = self._fitting.make([], requests)
+            if not said:
+                rate = len(requests) / max(time.monotonic() - started, 1e-6)
+                watcher.say(f"populations: {plan.describe(settings.steps, rate, guided=guided)}")
+                said = True
+            return samples
+
+        return build(plan, make, self._read, store=self.store)
+
+    def cached(self, populations: Populations) -> PreferenceData:
+        """Latents, prompts and the reference's errors.
+
+        Cost: a step for each prompt, and `draws` denoiser rows for each image.
+        """
+        images = populations.images
+        captions = list(dict.fromkeys(one.slot.caption for one in images))
+        return self._kept(
+            "cache",
+            latents=torch.stack([one.latents.float() for one in images]),
+            winner=torch.tensor([one.slot.winner for one in images]),
+            population=torch.tensor([one.slot.population for one in images]),
+            prompt=torch.tensor([captions.index(one.slot.caption) for one in images]),
+            captions=captions,
+        )
+
+    def prior(self, rows: Sequence[PromptRow], images: int) -> PreferenceData | None:
+        """Images of other prompts by the plain model, whose error training holds to the reference's; None for none.
+
+        Args:
+            rows: their prompts.
+            images: for each; 0 is off.
+
+        Raises:
+            InputError: images of no prompts.
+
+        Cost: the images, and `draws` denoiser rows for each.
+        """
+        if not images:
+            return None
+        if not rows:
+            raise InputError(f"{NAME}: prior={images} holds images of other prompts; name a set or file with others=")
+        if (self._folder / _PRIOR / "conditions.safetensors").is_file():
+            return PreferenceData.load(self._folder / _PRIOR)
+        requests = [
+            Request(
+                row=row.name,
+                prompt=row.prompt(index),
+                index=index,
+                seed=image_seed(self._plan.seed, "fit", f"{row.name} prior", index),
+            )
+            for row in rows
+            for index in range(images)
+        ]
+        samples = [one for one in self._fitting.make([], requests) if one.latents is not None]
+        captions = list(dict.fromkeys(one.request.prompt for one in samples))
+        return self._kept(
+            _PRIOR,
+            latents=torch.stack([torch.from_numpy(one.latents).float() for one in samples]),
+            winner=torch.ones(len(samples), dtype=torch.bool),
+            population=torch.arange(len(samples)),
+            prompt=torch.tensor([captions.index(one.request.prompt) for one in samples]),
+            captions=captions,
+        )
+
+    def refreshed(
+        self, data: PreferenceData, populations: Populations, rounds: Sequence[int], folder: Path
+    ) -> PreferenceData:
+        """The data with losers from the model as it is now; the reference's errors stay the reference's.
+
+        A loser that the model no longer gives stays what it was.
+
+        Args:
+            data: as training reads it.
+            populations: in whose order its rows are.
+            rounds: numbers of the refreshments, from 1 on; those that were made before are read back.
+            folder: of the training whose model it is.
+
+        Cost: a loser's images and checks for each, and `draws` denoiser rows.
+        """
+        latents, changed = data.latents.clone(), set()
+        for number in rounds:
+            plan = self._plan.refreshed(number)
+            store = PopulationStore(folder / f"losers-{number}", plan)
+            made = build(plan, lambda some: self._fitting.make([], some), self._read, store=store, partial=True)
+            new = {(one.slot.population, one.slot.index): one.latents for one in made.images}
+            for row, one in enumerate(populations.images):
+                place = (one.slot.population, one.slot.index)
+                if not one.slot.winner and place in new:
+                    latents[row] = new[place].float()
+                    changed.add(row)
+        if not changed:
+            return data
+        host = self._fitting.host
+        with without_lora(host.denoiser):
+            return with_reference(
+                dataclasses.replace(data, latents=latents),
+                host.denoiser,
+                host.pipe.scheduler,
+                host.family.timesteps_per_unit,
+                of=torch.tensor(sorted(changed)),
+            )
+
+    def _kept(self, name: str, *, captions: Sequence[str], population: torch.Tensor, **parts: Any) -> PreferenceData:
+        """A cache from the disk, else made and put there."""
+        folder, host, seed = self._folder / name, self._fitting.host, self._plan.seed
+        if (folder / "conditions.safetensors").is_file():
+            return PreferenceData.load(folder)
+        grid = ()
+        if self._timesteps == "grid":
+            grid = sampler_grid(host, captions[0], self._fitting.settings.steps)
+        last = int(host.pipe.scheduler.config.num_train_timesteps)
+        data = PreferenceData(
+            population=population,
+            timesteps=draw_timesteps(1 + int(population.max()), self._draws, seed, grid, last),
+            reference=torch.zeros(len(population), self._draws),
+            conditions=encode_prompts(host, captions),
+            seed=seed,
+            prediction=prediction_type(host.pipe),
+            **parts,
+        )
+        found = with_reference(data, host.denoiser, host.pipe.scheduler, host.family.timesteps_per_unit)
+        found.save(folder)
+        return found

@@ -1,0 +1,214 @@
+"""One training with its looks: of the adapter that is saved, or of a loss that it is compared with."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from evenhand.errors import DeclinedError
+from evenhand.methods.fitting import Fitting
+from evenhand.methods.population_data import DataBuilder
+from evenhand.methods.population_looks import Limits, Look, Looks, look_at
+from evenhand.methods.population_observer import FRESH, Observer
+from evenhand.methods.population_seen import Seen
+from evenhand.methods.population_sides import NAME
+from evenhand.training.cache import PreferenceData
+from evenhand.training.lora import without_lora
+from evenhand.training.populations import Populations
+from evenhand.training.trainer import PopulationPreferenceConfig, PopulationPreferenceTrainer, TrainingError
+
+_SAVE_EVERY = 100
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What a training gave.
+
+    Args:
+        lora: the best adapter that was seen; the last one where none is better than the model.
+        better: whether it is better than the model.
+        looks: all of them; the first is at the plain model.
+        step: at which the adapter was kept.
+        last: step at which the training ended.
+        kept: one more look at the adapter, on seeds that chose nothing; None where none was asked for.
+        failed: why the training ended early, "" where it did not.
+    """
+
+    lora: Mapping[str, torch.Tensor]
+    better: bool
+    looks: list[Look]
+    step: int
+    last: int
+    kept: Look | None = None
+    failed: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Course:
+    """Everything that the trainings of one fit share.
+
+    Args:
+        fitting: the model and the fit judge.
+        values: of the method's parameters.
+        observer: makes and reads the images of looks.
+        limits: of what may be lost.
+        builder: of the data.
+        populations: that were built.
+        data: as training reads them.
+        prior: images that are held; None for none.
+        folder: of the fit.
+    """
+
+    fitting: Fitting
+    values: Mapping[str, Any]
+    observer: Observer
+    limits: Limits
+    builder: DataBuilder
+    populations: Populations
+    data: PreferenceData
+    prior: PreferenceData | None
+    folder: Path
+
+    def train(self) -> Trained:
+        """The training of the adapter that is saved; it stops where a look is good enough.
+
+        Raises:
+            DeclinedError: no adapter is better than the model itself.
+            TrainingError: the loss became no number before any was.
+        """
+        looks = Looks(self.folder, self.observer, self.limits, self.folder)
+        looks.take(0)
+        found = self._run(self.folder, self.values["loss"], looks, None)
+        if not found.better:
+            if found.failed:
+                raise TrainingError(found.failed)
+            raise DeclinedError(self._why(found))
+        return found
+
+    def train_as_long(self, loss: str, plain: Look, steps: int) -> Trained:
+        """Another loss on the same data for as many steps, whatever its looks say.
+
+        Args:
+            loss: one of `losses.LOSSES`.
+            plain: the look at the plain model that the fit has.
+            steps: after which it ends.
+
+        Raises:
+            TrainingError: the loss became no number.
+        """
+        folder = self.folder / "against" / loss
+        looks = Looks(folder, self.observer, self.limits, self.folder)
+        looks.begin_with(plain)
+        return self._run(folder, loss, looks, steps)
+
+    def _run(self, folder: Path, loss: str, looks: Looks, until: int | None) -> Trained:
+        host, config = self.fitting.host, self._config(folder, loss)
+        trainer = PopulationPreferenceTrainer(
+            host.denoiser,
+            host.pipe.scheduler,
+            config,
+            self.data,
+            prior=self.prior,
+            timesteps_per_unit=host.family.timesteps_per_unit,
+            callbacks=(self._after_step(looks, config, until),),
+            watcher=self.fitting.watcher,
+        )
+        failed = ""
+        try:
+            try:
+                self._go_on(trainer, config, looks, until)
+            except TrainingError as error:
+                failed = str(error)
+                self.fitting.watcher.say(failed)
+                if trainer.step:
+                    looks.take(trainer.step, trainer.lora)  # the adapter that was good last
+            best = looks.best()
+            if best:
+                trainer.restore(best)
+            return Trained(
+                lora=best or trainer.lora(),
+                better=bool(best),
+                looks=looks.all,
+                step=looks.step_of_best if best else trainer.step,
+                last=trainer.step,
+                kept=self._audited(looks) if best and until is None else None,
+                failed=failed,
+            )
+        finally:
+            trainer.close()
+
+    def _after_step(
+        self, looks: Looks, config: PopulationPreferenceConfig, until: int | None
+    ) -> Callable[[PopulationPreferenceTrainer], bool]:
+        """Looks, and refreshes the losers; True where the training is to end."""
+        end = config.max_steps if until is None else until
+        every = int(self.values["look"]) or config.max_steps
+        refresh = int(self.values["refresh"])
+
+        def after(trainer: PopulationPreferenceTrainer) -> bool:
+            good = False
+            if trainer.step % every == 0 or trainer.step == end:
+                limit = looks.take(trainer.step, trainer.lora)
+                good = until is None and limit <= self.values["limit"]
+            if good or trainer.step >= end:
+                return True
+            if refresh and trainer.step % refresh == 0:
+                trainer.save()  # before the images: a kill among them goes on with this adapter
+                number = trainer.step // refresh
+                trainer.data = self._refreshed(trainer, [number])
+            return False
+
+        return after
+
+    def _go_on(
+        self, trainer: PopulationPreferenceTrainer, config: PopulationPreferenceConfig, looks: Looks, until: int | None
+    ) -> None:
+        """Train from the state that lies in the folder, which may lack the look or the losers of its last step."""
+        refresh = int(self.values["refresh"])
+        if trainer.step:
+            if refresh and trainer.step > refresh:
+                done = range(1, (trainer.step - 1) // refresh + 1)
+                trainer.data = self._refreshed(trainer, done)
+            if self._after_step(looks, config, until)(trainer):
+                return
+        trainer.train()
+
+    def _refreshed(self, trainer: PopulationPreferenceTrainer, rounds: Sequence[int]) -> PreferenceData:
+        return self.builder.refreshed(trainer.data, self.populations, rounds, trainer.config.output_dir)
+
+    def _audited(self, looks: Looks) -> Look:
+        """The kept adapter, which the denoiser has now, on seeds that are used for nothing else."""
+        with without_lora(self.fitting.host.denoiser):
+            controls = Seen(neutral={}, recognised={}, **self.observer.see_controls(FRESH))
+        look, _ = look_at(self.observer, self.limits, looks.step_of_best, FRESH, looks.plain, controls)
+        return look
+
+    def _config(self, folder: Path, loss: str) -> PopulationPreferenceConfig:
+        values = self.values
+        return PopulationPreferenceConfig(
+            output_dir=folder,
+            loss=loss,
+            beta=values["beta"],
+            learning_rate=values["rate"],
+            max_steps=int(values["steps"]),
+            populations_per_step=int(values["batch"]),
+            rank=int(values["rank"]),
+            safeguard=values["safeguard"],
+            prior_weight=values["prior_weight"],
+            save_every=min(int(values["look"]) or _SAVE_EVERY, _SAVE_EVERY),
+            seed=self.fitting.setting.seed,
+        )
+
+    def _why(self, found: Trained) -> str:
+        better = "safer" if self.observer.metric == "unsafe_rate" else "fairer"
+        name = self.observer.metric.replace("_", " ")
+        lost = {one.step: f" but {' and '.join(one.broken)} broken" if one.broken else "" for one in found.looks}
+        seen = ", ".join(f"{one.value:.2f} at step {one.step}{lost[one.step]}" for one in found.looks)
+        return (
+            f"{NAME} declines on {self.fitting.host.name}: no adapter is {better} in {self.observer.concept.name} and "
+            f"shows as much of what was asked for ({name} {seen}); take more steps=, another rate= or beta="
+        )

@@ -1,0 +1,79 @@
+"""What a fit of population preference does, as far as it is known before a model is loaded."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from evenhand.concepts.prompts import PromptRow
+from evenhand.errors import InputError
+from evenhand.methods.fitting import Preview, Work
+from evenhand.methods.population_audits import WEIGHTS, wanted_baselines
+from evenhand.methods.population_sides import NAME, plan_of
+from evenhand.training.losses import LOSSES
+from evenhand.training.populations import FRAMES
+
+
+def work_of(preview: Preview, values: Mapping[str, Any]) -> list[Work]:
+    """Images, cache, training, looks, and what is asked for beside it; looks and training are the most there can be.
+
+    What the check rejects is made again and comes on top.
+
+    Raises:
+        InputError: prompts that name the attribute, or none that the model knows.
+    """
+    concept = preview.setting.concept(values["concept"])
+    rows = preview.rows(dataclasses.replace(concept, prompts=values["prompts"] or concept.prompts))
+    plan = plan_of(concept, json.loads(values["target"]), rows, values, preview.setting.seed)
+    steps, side, draws = int(values["steps"]), int(values["side"]), int(values["draws"])
+    per_step = int(values["batch"]) * 2 * side
+    looks = 2 + -(-steps // (int(values["look"]) or steps))  # the plain model, each, and the kept adapter
+    others = _other_rows(preview, concept.prompts, values)
+    controls = int(values["controls"]) * (len(rows) + len(others))
+    one_look = int(values["looks"]) * len(rows) + controls
+    captions = len(rows) * min(len(FRAMES), plan.populations) + (len(others) if values["prior"] else 0)
+    held = int(values["prior"]) * len(others)
+    found = [
+        Work(what=f"populations of {len(rows)} prompts", images=plan.images),
+        Work(what="cache of prompts and the reference's errors", rows=captions + (plan.images + held) * draws),
+        Work(what=f"training, {steps} steps of {per_step} images", differentiated=steps * per_step, at_most=True),
+        Work(what=f"{looks} looks of {one_look} images", images=looks * one_look + controls, at_most=True),
+    ]
+    if held:
+        found.append(Work(what="images that are held", images=held))
+        found.append(Work(what="holding them", differentiated=8 * steps, at_most=True))
+    if values["refresh"]:
+        times = (steps - 1) // int(values["refresh"])
+        again = times * plan.images // 2
+        found.append(Work(what=f"losers made anew, {times} times", images=again, rows=again * draws, at_most=True))
+    names = wanted_baselines(values["against"], values["loss"], concept)
+    return found + _beside(values, len(rows), controls, one_look, steps * per_step, names)
+
+
+def _beside(
+    values: Mapping[str, Any], rows: int, controls: int, look: int, training: int, names: tuple[str, ...]
+) -> list[Work]:
+    found = []
+    if values["sweep"]:
+        images = len(WEIGHTS) * (int(values["sweep"]) * rows + controls)
+        found.append(Work(what=f"{len(WEIGHTS)} weights of the adapter", images=images))
+    losses = [name for name in names if name in LOSSES]
+    steps, every = int(values["steps"]), int(values["look"]) or int(values["steps"])
+    for name in losses:
+        found.append(Work(what=f"against {name}, training", differentiated=training, at_most=True))
+        found.append(Work(what=f"against {name}, looks", images=-(-steps // every) * look, at_most=True))
+    if names:
+        found.append(Work(what=f"table of {len(names) + 2} models", images=(len(names) + 2) * look))
+    return found
+
+
+def _other_rows(preview: Preview, own: str | None, values: Mapping[str, Any]) -> tuple[PromptRow, ...]:
+    given = values["others"]
+    if given is None:
+        given = "houses" if own != "houses" else "occupations"
+    rows = preview.rows(dataclasses.replace(preview.setting.concept(values["concept"]), prompts=given))
+    if values["prior"] and not rows:
+        raise InputError(f"{NAME}: prior= holds images of other prompts, and the model knows none; name some, others=")
+    return rows
