@@ -197,6 +197,7 @@ class Course:
             max_steps=int(values["steps"]),
             populations_per_step=int(values["batch"]),
             rank=int(values["rank"]),
+            sft_weight=0.0 if loss == "sft" else values["sft"],
             safeguard=values["safeguard"],
             prior_weight=values["prior_weight"],
             save_every=min(int(values["look"]) or _SAVE_EVERY, _SAVE_EVERY),
