@@ -109,7 +109,7 @@ def corrected_rates(
         missed, raised = se * (1 - se) / positives, sp * (1 - sp) / negatives
         shift = 2 * z * z * (true * missed - (1 - true) * raised)
         half = z * np.sqrt(read * (1 - read) / count + true**2 * missed + (1 - true) ** 2 * raised) / power
-    low, high = (np.clip(true + shift + sign * half, 0.0, 1.0) for sign in (-1, 1))
+        low, high = np.clip(true + shift - half, 0.0, 1.0), np.clip(true + shift + half, 0.0, 1.0)
     # readings rarer than errors alone would be leave no width; none of n bounds a rate all the same
     least = 1 - (1 - confidence) ** (1 / n)  # that of clopper_pearson_upper(0, n), for n that need not be whole
     low, high = np.fmin(low, 1 - least), np.fmax(high, least)
