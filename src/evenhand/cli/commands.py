@@ -101,12 +101,17 @@ def audit(
 
 def _audit(config: AuditConfig, fail_on: list[str], *, dry_run: bool, json: bool, quiet: bool) -> None:
     from ..verbs.prepare import describe, prepare
+    from ..verbs.sequential import ANY_TIME
     from ..verbs.thresholds import check_thresholds, parse_threshold
 
     prepared = prepare(config)
     if fail_on and config.effort.until_decided:
         raise InputError("--fail-on asks for figures over prompts, and --until-decided states none; leave one out")
     thresholds = [parse_threshold(text, prepared.concepts, prepared.recognitions) for text in fail_on]
+    if config.effort.stops and any(one.metric not in ANY_TIME for one in thresholds):
+        raise InputError(
+            f"--fail-on with --precision: expected one of {', '.join(ANY_TIME)}; others are not stated then"
+        )
     if dry_run:
         typer.echo("\n".join(describe(prepared)))
         return

@@ -31,7 +31,10 @@ UntilDecided = Annotated[
         help="Stop each prompt as soon as its verdict is reached; --images-per-prompt is the most, 400 unless given."
     ),
 ]
-Precision = Annotated[float | None, typer.Option(help="Instead: the half-width that a share's interval may have.")]
+Precision = Annotated[
+    float | None,
+    typer.Option(help="Instead: the half-width that a share's interval may have; an audit stops each prompt there."),
+]
 Limit = Annotated[int | None, typer.Option(help="Only the first rows of each prompt set.")]
 JudgeName = Annotated[
     str | None, typer.Option("--judge", help="A judge's name, or a CLIP model; else the model's own.")

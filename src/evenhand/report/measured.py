@@ -38,10 +38,7 @@ def warnings(view: RunView) -> list[str]:
     if uncorrected:
         found.append(uncorrected)
     if view.result.get("stopped"):
-        found.append(
-            "Every prompt stopped as soon as its verdict was reached. Its interval is a confidence sequence, which "
-            "allows that; figures over prompts, which would not hold, are not stated."
-        )
+        found += _stopped(view)
     too_few = None if view.result.get("stopped") else _fair_out_of_reach(view)
     if too_few:
         found.append(too_few)
@@ -50,6 +47,24 @@ def warnings(view: RunView) -> list[str]:
         requests = count(len(view.pictures), "request")
         found.append(
             f"The model gave no valid picture (NaN or infinity) for {invalid:,} of {requests}; they are never counted."
+        )
+    return found
+
+
+def _stopped(view: RunView) -> list[str]:
+    """That the run looked at its own numbers, and which prompts are biased when all are asked at once."""
+    if "precision" in str(view.result["stopped"]):
+        rule = "as soon as its shares were known to that precision"
+        over = "figures over prompts follow from sequences that hold for all prompts at once, and are wider for it."
+    else:
+        rule = "as soon as its verdict was reached"
+        over = "figures over prompts, which would not hold, are not stated."
+    found = [f"Every prompt stopped {rule}. Its interval is a confidence sequence, which allows that; {over}"]
+    for one in view.result.get("discoveries") or ():
+        names = ", ".join(plain(row) for row in one["prompts"]) or "none"
+        found.append(
+            f"{plain(one['concept']).capitalize()}, all {one['of']} prompts asked at once: {len(one['prompts'])} are "
+            f"biased beyond the margin, at most {100 * one['level']:g}\u00a0% of them falsely so (e-BH): {names}."
         )
     return found
 

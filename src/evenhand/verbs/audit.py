@@ -14,13 +14,13 @@ from ..records import Cost, Estimate, Request, Settings, Verdict
 from ..store import RESULT_SCHEMA, RunDirectory
 from ..watch import Silent, Watcher
 from .arm import PLAIN, Arm
-from .config import AuditConfig
+from .config import AuditConfig, Effort
 from .folder import FolderSource
 from .measure import measure
 from .model import open_model
 from .observe import Source, observe
 from .prepare import MARGIN, Prepared, left_out, prepare
-from .sequential import any_time_estimates, check_allocation, observe_until_decided
+from .sequential import Rule, any_time_estimates, check_allocation, discoveries, observe_until
 from .series import Series
 from .sources import ModelSource
 
@@ -58,7 +58,7 @@ def run_audit(prepared: Prepared, watcher: Watcher) -> Audit:
         if one.left_out:
             watcher.say(f"{one.name}: {left_out(one)}")
     source, settings, facts, arm = _open(prepared, watcher)
-    if prepared.config.effort.until_decided:
+    if prepared.config.effort.stops:
         check_allocation(arm)
     facts = {"verb": "audit", "command": prepared.config.command, **facts}
     with RunDirectory.open(prepared.out, config=prepared.resolved, facts=facts) as run:
@@ -86,8 +86,10 @@ def _observed(
     watcher: Watcher,
     arm: Arm,
 ) -> _Made:
-    if prepared.config.effort.until_decided:
-        return observe_until_decided(source, run, series, settings, watcher, margin=MARGIN, arm=arm.name)
+    effort = prepared.config.effort
+    if effort.stops:
+        rule = Rule(margin=MARGIN, precision=effort.precision)
+        return observe_until(rule, source, run, series, settings, watcher, arm=arm.name)
     return series, observe(source, run, series, settings, watcher, arm=arm.name)
 
 
@@ -111,6 +113,12 @@ def _card(judge: Judge | None) -> dict[str, Any]:
     return {"name": "labels of the manifest"} if judge is None else dict(judge.card())
 
 
+def _stopped(effort: Effort) -> str | None:
+    if not effort.stops:
+        return None
+    return "until decided" if effort.precision is None else f"at a precision of {effort.precision:g}"
+
+
 def _result(
     prepared: Prepared,
     run: RunDirectory,
@@ -121,11 +129,11 @@ def _result(
     config = prepared.config
     circular = arm.fitted_by(run.facts["judge"].get("hash"))
     estimates: list[Estimate] = []
-    sequential = config.effort.until_decided
+    sequential = config.effort.stops
     for one, some in made:
         confusion = run.facts["judge"].get("confusion")
         found = measure(one, some, margin=MARGIN, seed=config.effort.seed, arm=arm, confusion=confusion)
-        found = any_time_estimates(found, one, MARGIN) if sequential else found
+        found = any_time_estimates(found, one, Rule(MARGIN, config.effort.precision)) if sequential else found
         estimates += [dataclasses.replace(estimate, circular=circular) for estimate in found]
     evaluations, seconds = run.costs()
     cost = Cost(
@@ -148,6 +156,7 @@ def _result(
         "settings": None if prepared.items else settings.to_dict(),
         "judge": run.facts["judge"],
         "margin": MARGIN,
-        "stopped": "until decided" if sequential else None,
+        "stopped": _stopped(config.effort),
+        **({"discoveries": discoveries(estimates, prepared.concepts, MARGIN)} if sequential else {}),
         "invalid": sum(not line["valid"] for line in run.done().values()),
     }

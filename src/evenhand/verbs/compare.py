@@ -77,7 +77,8 @@ def prepare_compare(config: AuditConfig) -> PreparedComparison:
     """
     if is_folder(config.source):
         raise InputError(f"{config.source}: the images of a folder are made already; compare needs a model")
-    audit = prepare(dataclasses.replace(config, interventions=(), out=None))
+    paired = dataclasses.replace(config.effort, paired=True)
+    audit = prepare(dataclasses.replace(config, effort=paired, interventions=(), out=None))
     texts = dict.fromkeys([*config.interventions, *_baselines(audit.concepts)])
     card = read_card(config.source)
     arms = tuple(plan_arm([text], card, audit.concepts, config.effort.seed) for text in texts)

@@ -17,7 +17,7 @@ from .arm import NOTHING, PlannedArm, plan_arm
 from .config import AuditConfig, half_width_at
 from .defaults import asked_settings, read_card
 from .folder import MANIFEST, Item, is_folder, labelled_concepts, read_manifest, series_of_folder
-from .sequential import check_until_decided
+from .sequential import check_stopping
 from .series import Series, concepts_of, series_of
 
 MARGIN = 0.10
@@ -76,8 +76,8 @@ def prepare(config: AuditConfig) -> Prepared:
         raise InputError(f"{config.source}: auditing an endpoint comes with a later version; give a model or a folder")
     series, asked, judge, items = (_of_folder if is_folder(config.source) else _of_model)(config)
     arm = _arm(config, series)
-    if config.effort.until_decided:
-        _check_until_decided(config, series)
+    if config.effort.stops:
+        check_stopping(config.effort, series, folder=is_folder(config.source))
     resolved = _resolved(config, series, asked, judge, items)
     out = config.out or Path("runs") / f"audit-{content_hash(resolved)[:8]}"
     return Prepared(
@@ -128,12 +128,6 @@ def _arm(config: AuditConfig, series: tuple[Series, ...]) -> PlannedArm:
     return plan_arm(config.interventions, read_card(config.source), concepts, config.effort.seed)
 
 
-def _check_until_decided(config: AuditConfig, series: tuple[Series, ...]) -> None:
-    if is_folder(config.source):
-        raise InputError("--until-decided: the images of a folder are made already; leave it out")
-    check_until_decided(series)
-
-
 def _resolved(
     config: AuditConfig,
     series: tuple[Series, ...],
@@ -165,6 +159,8 @@ def _resolved(
     }
     if config.effort.until_decided:
         resolved["until_decided"] = True
+    if config.effort.stops and config.effort.precision is not None:
+        resolved["precision"] = config.effort.precision
     if config.interventions:
         resolved["with"] = config.interventions
     # As it will be read back from run.json: lists where tuples were.
@@ -177,9 +173,12 @@ def describe(prepared: Prepared) -> list[str]:
     for one in prepared.series:
         names = ", ".join(concept.name for concept in one.concepts)
         per_row = len(one.requests) / len(one.rows)
+        most, width = "", f"a share of one half has a 95 % interval of +-{half_width_at(round(per_row)):.3f} per prompt"
+        if prepared.config.effort.stops:
+            most, width = "at most ", "each prompt stops by its own numbers"
         lines.append(
-            f"{one.name}: {len(one.rows)} prompts x {per_row:g} images = {len(one.requests)} images, read for {names}; "
-            f"a share of one half has a 95 % interval of +-{half_width_at(round(per_row)):.3f} per prompt"
+            f"{one.name}: {most}{len(one.rows)} prompts x {per_row:g} images = {len(one.requests)} images, "
+            f"read for {names}; {width}"
         )
         if one.left_out:
             lines.append(f"{one.name}: {left_out(one)}")
