@@ -109,9 +109,7 @@ def _audit(config: AuditConfig, fail_on: list[str], *, dry_run: bool, json: bool
         raise InputError("--fail-on asks for figures over prompts, and --until-decided states none; leave one out")
     thresholds = [parse_threshold(text, prepared.concepts, prepared.recognitions) for text in fail_on]
     if config.effort.stops and any(one.metric not in ANY_TIME for one in thresholds):
-        raise InputError(
-            f"--fail-on with --precision: expected one of {', '.join(ANY_TIME)}; others are not stated then"
-        )
+        raise InputError(f"--fail-on with --precision: expected {', '.join(ANY_TIME)}; the others are not stated then")
     if dry_run:
         typer.echo("\n".join(describe(prepared)))
         return
