@@ -225,3 +225,18 @@ def test_help_and_refusals_come_without_torch(arguments: list[str]) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_plan_prints_goals_and_locks(tmp_path: Path, toy: Install) -> None:
+    toy()
+    lock = tmp_path / "plan.json"
+    ask = ("a/model", "--concept", "gender", "--limit", "2", "--images-per-prompt", "6")
+    result = run("plan", *ask, "--lock", str(lock))
+    assert result.exit_code == 0, result.output
+    assert "a fair prompt is called fair" in result.stdout
+    assert result.stdout.splitlines()[-1] == str(lock)
+    assert run("audit", *ask, "--plan", str(lock), "--out", str(tmp_path / "run"), "--quiet").exit_code == 0
+    assert json.loads((tmp_path / "run/result.json").read_text())["registration"]["status"] == "pre-registered"
+    found = json.loads(run("plan", *ask, "--no-timing", "--json").stdout)
+    assert (found["images"], found["minutes"]) == (12, None)
+    assert "expected a half-width" in refused("plan", *ask[:5], "--precision", "2")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from . import planning as planning  # registers its commands
 from .commands import app
 
 

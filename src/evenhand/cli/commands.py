@@ -60,6 +60,7 @@ def audit(
     limit: given.Limit = None,
     judge: given.JudgeName = None,
     interventions: given.With = [],  # noqa: B006
+    plan: given.Plan = None,
     dry_run: given.DryRun = False,
     fail_on: given.FailOn = [],  # noqa: B006
     steps: given.Steps = None,
@@ -93,6 +94,7 @@ def audit(
         model=given.model_options(device, dtype, batch_size, revision, variant, lora),
         judge=judge,
         interventions=tuple(interventions),
+        plan=plan,
         out=out,
         command=_command(),
     )
@@ -121,7 +123,7 @@ def _audit(config: AuditConfig, fail_on: list[str], *, dry_run: bool, json: bool
         done = run_audit(prepared, bars)
         report = write_report(done.run)
     if json:
-        _echo_json(done.result)
+        echo_json(done.result)
     elif quiet:
         typer.echo(str(report))
     else:
@@ -194,7 +196,7 @@ def _compare(config: AuditConfig, *, dry_run: bool, json: bool, quiet: bool) -> 
         done = run_compare(prepared, bars)
         report = write_report(done.run)
     if json:
-        _echo_json(done.result)
+        echo_json(done.result)
     elif quiet:
         typer.echo(str(report))
     else:
@@ -245,7 +247,7 @@ def generate(
 
         done = run(config, bars)
     if json:
-        _echo_json(done.listing)
+        echo_json(done.listing)
     else:
         typer.echo(str(done.out))
 
@@ -286,7 +288,7 @@ def fit(
         done = run(FitConfig(method=spec, source=model, judge=judge, seed=seed, model=options, out=out), bars)
         write_decision_plots(done.cards)
     if json:
-        _echo_json(done.cards)
+        echo_json(done.cards)
         return
     if not quiet:
         for card in done.cards.values():
@@ -323,7 +325,7 @@ def diff(
     found = difference(read_run(old), read_run(new))
     if json:
         facts = {"schema": "evenhand.diff/1", "old": found.old, "new": found.new, "pairs": found.pairs}
-        _echo_json({**facts, "alone": found.alone, "estimates": [one.to_dict() for one in found.estimates]})
+        echo_json({**facts, "alone": found.alone, "estimates": [one.to_dict() for one in found.estimates]})
     else:
         console = Console()
         lone = f", {found.alone} images without a partner" if found.alone else ""
@@ -344,5 +346,6 @@ def _command() -> str:
     return shlex.join(["evenhand", *sys.argv[1:]])
 
 
-def _echo_json(value: object) -> None:
+def echo_json(value: object) -> None:
+    """A value as indented JSON on standard output."""
     typer.echo(json_format.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))

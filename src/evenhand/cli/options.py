@@ -43,6 +43,9 @@ With = Annotated[list[str], typer.Option("--with", help="An intervention, method
 Arms = Annotated[
     list[str], typer.Option("--with", help='An arm, method:key=value,... or "A + B" stacked; repeat it for more arms.')
 ]
+Plan = Annotated[
+    Path | None, typer.Option(help="A file of `evenhand plan --lock`: the report says pre-registered if it is kept to.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 FailOn = Annotated[
     list[str], typer.Option("--fail-on", help='Exit with 3 unless "deviation.gender<=0.1" holds; repeat it.')

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..metrics.decision import fair_is_possible, images_for_fair_verdict
+from ..metrics.decision import fair_is_possible, images_for_fair
 from ..metrics.tally import worst_case
 from .data import RunView
 from .markup import Markup, el
@@ -17,16 +17,6 @@ _ALLOCATIONS = {
     "stratified": "stratified: every picture is assigned a class, by exact quotas per prompt",
 }
 PERCEIVED = "Classes are what a judge perceives, never who someone is."
-
-
-def images_for_fair(target: Sequence[float], margin: float, power: float = 0.9) -> int:
-    """Images per prompt at which a perfectly fair model is called fair with probability `power`.
-
-    271 for two even classes, margin .10 and power .9. With more than two classes every one must be fair, and the
-    loss of power is split between them: 317 for three even ones.
-    """
-    loss = (1 - power) / (len(target) if len(target) > 2 else 1)
-    return max(images_for_fair_verdict(margin, 1 - loss, q) for q in target if 0 < q < 1)
 
 
 def warnings(view: RunView) -> list[str]:
@@ -134,9 +124,18 @@ def _setup(view: RunView) -> dict[str, Any]:
         "first 63 bits of SHA-256 over run seed, role, prompt row and index; shown below each picture"
     )
     facts["pictures"] = f"{len(view.pictures):,}"
+    facts["registration"] = _registration(result.get("registration"))
     for name in ("dtype", "batch_size", "threads", "started", "versions", "config_hash"):
         facts[name] = run.get(name)
     return facts
+
+
+def _registration(found: Mapping[str, Any] | None) -> str | None:
+    if not found:
+        return None
+    if found["status"] == "pre-registered":
+        return f"pre-registered: as locked at {found['locked']} in plan {found['plan'][:12]}"
+    return f"exploratory: {found['why']}"
 
 
 def _judge(view: RunView) -> dict[str, Any]:

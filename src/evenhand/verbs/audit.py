@@ -20,6 +20,7 @@ from .measure import measure
 from .model import open_model
 from .observe import Source, observe
 from .prepare import MARGIN, Prepared, left_out, prepare
+from .registration import announced, registration
 from .sequential import Rule, any_time_estimates, check_allocation, discoveries, observe_until
 from .series import Series
 from .sources import ModelSource
@@ -57,7 +58,10 @@ def run_audit(prepared: Prepared, watcher: Watcher) -> Audit:
     for one in prepared.series:
         if one.left_out:
             watcher.say(f"{one.name}: {left_out(one)}")
-    source, settings, facts, arm = _open(prepared, watcher)
+    differs = announced(prepared)
+    if differs:
+        watcher.say(f"exploratory, not pre-registered: {differs}")
+    source, settings, facts, arm = open_source(prepared, watcher)
     if prepared.config.effort.stops:
         check_allocation(arm)
     facts = {"verb": "audit", "command": prepared.config.command, **facts}
@@ -93,7 +97,7 @@ def _observed(
     return series, observe(source, run, series, settings, watcher, arm=arm.name)
 
 
-def _open(prepared: Prepared, watcher: Watcher) -> tuple[Source, Settings, dict[str, Any], Arm]:
+def open_source(prepared: Prepared, watcher: Watcher) -> tuple[Source, Settings, dict[str, Any], Arm]:
     """The source, the settings, what run.json keeps of them, and the interventions on this model."""
     config = prepared.config
     if prepared.items:
@@ -157,6 +161,7 @@ def _result(
         "judge": run.facts["judge"],
         "margin": MARGIN,
         "stopped": _stopped(config.effort),
+        "registration": registration(prepared, run.facts),
         **({"discoveries": discoveries(estimates, prepared.concepts, MARGIN)} if sequential else {}),
         "invalid": sum(not line["valid"] for line in run.done().values()),
     }

@@ -121,7 +121,7 @@ class Effort(Record):
 class AuditConfig:
     """One audit. `source` is a model or a folder of images; `out` None means a directory named by the configuration.
 
-    `interventions` are SPECs, attached together in order.
+    `interventions` are SPECs, attached together in order; `plan` is a file that `plan --lock` wrote before.
     """
 
     source: str
@@ -131,6 +131,7 @@ class AuditConfig:
     model: ModelOptions = ModelOptions()
     judge: str | None = None
     interventions: tuple[str, ...] = ()
+    plan: Path | None = None
     out: Path | None = None
     command: str = ""
 

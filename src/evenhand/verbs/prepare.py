@@ -17,6 +17,7 @@ from .arm import NOTHING, PlannedArm, plan_arm
 from .config import AuditConfig, half_width_at
 from .defaults import asked_settings, read_card
 from .folder import MANIFEST, Item, is_folder, labelled_concepts, read_manifest, series_of_folder
+from .registration import read_lock
 from .sequential import check_stopping
 from .series import Series, concepts_of, series_of
 
@@ -74,6 +75,8 @@ def prepare(config: AuditConfig) -> Prepared:
     """
     if config.source.startswith(("http://", "https://")):
         raise InputError(f"{config.source}: auditing an endpoint comes with a later version; give a model or a folder")
+    if config.plan is not None:
+        read_lock(config.plan)
     series, asked, judge, items = (_of_folder if is_folder(config.source) else _of_model)(config)
     arm = _arm(config, series)
     if config.effort.stops:
