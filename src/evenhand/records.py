@@ -89,6 +89,10 @@ class Sample:
         return self.image is not None
 
 
+REFUSED = "refused"
+"""The reason of a verdict on an image that an endpoint refused to make."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Verdict(Record):
     """What a judge perceives in one image for one concept.

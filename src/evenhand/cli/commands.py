@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 
 from ..errors import InputError
-from ..verbs.config import AuditConfig, Effort, GenerateConfig, Question
+from ..verbs.config import AuditConfig, Effort, EndpointOptions, GenerateConfig, Question
 from . import options as given
 from .exits import Commands
 from .listings import LISTINGS
@@ -75,6 +75,11 @@ def audit(
     revision: given.Revision = None,
     variant: given.Variant = None,
     lora: given.Lora = None,
+    endpoint_model: given.EndpointModel = None,
+    max_cost: given.MaxCost = None,
+    image_price: given.ImagePrice = None,
+    concurrency: given.Concurrency = 4,
+    endpoint_seeds: given.EndpointSeeds = False,
     out: given.Out = None,
     json: given.Json = False,
     quiet: given.Quiet = False,
@@ -92,6 +97,13 @@ def audit(
         effort=Effort(images_per_prompt=images_per_prompt, precision=precision, until_decided=until_decided, seed=seed),
         image=given.image_options(steps, guidance, scheduler, size, negative_prompt),
         model=given.model_options(device, dtype, batch_size, revision, variant, lora),
+        endpoint=EndpointOptions(
+            model=endpoint_model,
+            max_cost=max_cost,
+            image_price=image_price,
+            concurrency=concurrency,
+            seeds=endpoint_seeds,
+        ),
         judge=judge,
         interventions=tuple(interventions),
         plan=plan,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from ..verbs.config import AuditConfig, Effort, Question
+from ..verbs.config import AuditConfig, Effort, EndpointOptions, Question
 from . import options as given
 from .commands import app, echo_json
 from .terminal import Bars
@@ -44,6 +44,11 @@ def plan(
     revision: given.Revision = None,
     variant: given.Variant = None,
     lora: given.Lora = None,
+    endpoint_model: given.EndpointModel = None,
+    max_cost: given.MaxCost = None,
+    image_price: given.ImagePrice = None,
+    concurrency: given.Concurrency = 4,
+    endpoint_seeds: given.EndpointSeeds = False,
     json: given.Json = False,
     quiet: given.Quiet = False,
 ) -> None:
@@ -60,6 +65,13 @@ def plan(
         effort=Effort(images_per_prompt=images_per_prompt, precision=precision, until_decided=until_decided, seed=seed),
         image=given.image_options(steps, guidance, scheduler, size, negative_prompt),
         model=given.model_options(device, dtype, batch_size, revision, variant, lora),
+        endpoint=EndpointOptions(
+            model=endpoint_model,
+            max_cost=max_cost,
+            image_price=image_price,
+            concurrency=concurrency,
+            seeds=endpoint_seeds,
+        ),
         judge=judge,
         interventions=tuple(interventions),
     )

@@ -32,7 +32,13 @@ def warnings(view: RunView) -> list[str]:
     too_few = None if view.result.get("stopped") else _fair_out_of_reach(view)
     if too_few:
         found.append(too_few)
-    invalid = sum(not p.valid for p in view.pictures)
+    refused = sum(p.refused for p in view.pictures)
+    if refused:
+        found.append(
+            f"The endpoint refused {refused:,} of {count(len(view.pictures), 'request')}. They are no pictures, so the "
+            "other numbers are about what it did show."
+        )
+    invalid = sum(not p.valid and not p.refused for p in view.pictures)
     if invalid:
         requests = count(len(view.pictures), "request")
         found.append(
@@ -217,11 +223,12 @@ def _abstentions(view: RunView) -> list[Markup]:
                     hits = {name: sum(p.label(concept.name) == name for p in pictures) for name in wanted if name}
                     invalid = sum(not p.valid for p in open_)
                     rows.append(_bounds(concept.name, row, (len(pictures), len(open_) - invalid, invalid), hits))
-    title = el("h3", None, "Abstentions and invalid pictures")
+    title = el("h3", None, "Abstentions, invalid and refused pictures")
     if not rows:
         return [title, el("p", None, "None: every picture was valid and judged.")]
     lead = "They are not counted. The bounds are what the share would be if none, or all, of them were of the class."
-    heads = ("concept", "prompt", "pictures", "abstained", "invalid", "worst-case bounds")
+    unusable = "invalid or refused" if any(p.refused for p in view.pictures) else "invalid"
+    heads = ("concept", "prompt", "pictures", "abstained", unusable, "worst-case bounds")
     head = el("thead", None, el("tr", None, *(el("th", {"scope": "col"}, h) for h in heads)))
     table = el("table", None, head, el("tbody", None, *rows))
     return [title, el("p", None, lead), el("div", {"class": "scroll"}, table)]

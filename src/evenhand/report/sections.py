@@ -121,7 +121,7 @@ def other_section(view: RunView, panels: Panels) -> Markup | None:
             [el("h3", None, title), *plot] if plain_arm else [el("details", None, el("summary", None, title), *plot)]
         )
     parts.append(all_numbers(others, panels))
-    asked = {e.metric for e in others} <= {"recognised", "obeyed"}
+    asked = {e.metric for e in others} <= {"recognised", "obeyed", "refusal_rate"}
     title = "Do the pictures show what was asked for?" if asked else "What else was measured"
     return el("section", {"id": "others"}, el("h2", None, title), *parts)
 

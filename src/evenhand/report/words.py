@@ -70,6 +70,9 @@ METRICS: dict[str, Metric] = {
         "the prompts resampled",
         percent=True,
     ),
+    "refusal_rate": Metric(
+        "refusals", "how often the endpoint refused to make a picture", "Clopper-Pearson", percent=True
+    ),
     "recognised": Metric(
         "recognised", "how often the picture is recognised as what was asked for", "Wilson", percent=True
     ),
@@ -183,7 +186,7 @@ def count(n: int, noun: str) -> str:
 
 def sample_size(estimate: Estimate) -> str:
     """ "n = 40 pictures": the pictures with a label, also where the value is a mean over prompts."""
-    return f"n = {count(estimate.n, 'picture')}"
+    return f"n = {count(estimate.n, 'request' if estimate.metric == 'refusal_rate' else 'picture')}"
 
 
 def hits(estimate: Estimate) -> int | None:

@@ -15,6 +15,8 @@ from ..store import RESULT_SCHEMA, RunDirectory
 from ..watch import Silent, Watcher
 from .arm import PLAIN, Arm
 from .config import AuditConfig, Effort
+from .endpoint import is_endpoint
+from .endpoint_source import EndpointSource, of_endpoint, refusal_estimates
 from .folder import FolderSource
 from .measure import measure
 from .model import open_model
@@ -66,8 +68,12 @@ def run_audit(prepared: Prepared, watcher: Watcher) -> Audit:
         check_allocation(arm)
     facts = {"verb": "audit", "command": prepared.config.command, **facts}
     with RunDirectory.open(prepared.out, config=prepared.resolved, facts=facts) as run:
+        if isinstance(source, EndpointSource):
+            source.booked(run)
         made = [_observed(prepared, one, source, run, settings, watcher, arm) for one in prepared.series]
         result = _result(prepared, run, settings, made, arm)
+        if is_endpoint(prepared.config.source):
+            result |= of_endpoint(prepared.config, prepared.asked, run)
         write_json(run.path / "result.json", result)
     if result["invalid"]:
         watcher.say(
@@ -105,6 +111,9 @@ def open_source(prepared: Prepared, watcher: Watcher) -> tuple[Source, Settings,
         facts = {"model": None, "batch_size": 64, "dtype": None, "threads": None, "device": None}
         source = FolderSource(Path(config.source), prepared.items, judge)
         return source, Settings(), {**facts, "judge": _card(judge)}, PLAIN
+    if is_endpoint(config.source):
+        endpoint = EndpointSource(config, prepared.asked, load_judge(prepared.judge or DEFAULT_JUDGE))
+        return endpoint, Settings(), {**endpoint.facts(), "judge": endpoint.card()}, PLAIN
     # The model before the judge: when both are wrong, the user hears of what was typed.
     model = open_model(config.source, config.model, prepared.asked, prepared.known)
     judge = load_judge(prepared.judge or DEFAULT_JUDGE)
@@ -115,6 +124,10 @@ def open_source(prepared: Prepared, watcher: Watcher) -> tuple[Source, Settings,
 
 def _card(judge: Judge | None) -> dict[str, Any]:
     return {"name": "labels of the manifest"} if judge is None else dict(judge.card())
+
+
+def _refused(line: Mapping[str, Any]) -> bool:
+    return "refused" in (line.get("evidence") or {})
 
 
 def _stopped(effort: Effort) -> str | None:
@@ -139,6 +152,8 @@ def _result(
         found = measure(one, some, margin=MARGIN, seed=config.effort.seed, arm=arm, confusion=confusion)
         found = any_time_estimates(found, one, Rule(MARGIN, config.effort.precision)) if sequential else found
         estimates += [dataclasses.replace(estimate, circular=circular) for estimate in found]
+        if is_endpoint(config.source):
+            estimates += refusal_estimates(one, some)
     evaluations, seconds = run.costs()
     cost = Cost(
         intervention=arm.name,
@@ -163,5 +178,5 @@ def _result(
         "stopped": _stopped(config.effort),
         "registration": registration(prepared, run.facts),
         **({"discoveries": discoveries(estimates, prepared.concepts, MARGIN)} if sequential else {}),
-        "invalid": sum(not line["valid"] for line in run.done().values()),
+        "invalid": sum(not line["valid"] and not _refused(line) for line in run.done().values()),
     }

@@ -118,6 +118,31 @@ class Effort(Record):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class EndpointOptions(Record):
+    """How an OpenAI-compatible endpoint is asked.
+
+    Args:
+        model: its name there.
+        max_cost: what the run may cost over all sessions; None for no cap.
+        image_price: of an image, in the same currency; None where the endpoint says it in `usage.cost`, or nobody.
+        concurrency: requests at a time.
+        seeds: whether to send each image's seed; not every endpoint takes one.
+    """
+
+    model: str | None = None
+    max_cost: float | None = None
+    image_price: float | None = None
+    concurrency: int = 4
+    seeds: bool = False
+
+    def __post_init__(self) -> None:
+        at_least("--concurrency", self.concurrency, 1)
+        for option, value in (("--max-cost", self.max_cost), ("--image-price", self.image_price)):
+            if value is not None and not (math.isfinite(value) and value >= 0):
+                raise InputError(f"{option} {value}: expected an amount of 0 or more, such as 5.00")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class AuditConfig:
     """One audit. `source` is a model or a folder of images; `out` None means a directory named by the configuration.
 
@@ -129,6 +154,7 @@ class AuditConfig:
     effort: Effort = Effort()
     image: ImageOptions = ImageOptions()
     model: ModelOptions = ModelOptions()
+    endpoint: EndpointOptions = EndpointOptions()
     judge: str | None = None
     interventions: tuple[str, ...] = ()
     plan: Path | None = None

@@ -14,6 +14,7 @@ from ..metrics.decision import images_for_biased_verdict, images_for_fair
 from ..metrics.sequences import images_for_sequence
 from ..watch import Silent, Watcher
 from .config import AuditConfig, half_width_at, images_for
+from .endpoint import is_endpoint
 from .prepare import MARGIN, Prepared, prepare
 from .registration import lock
 from .series import Series
@@ -66,7 +67,9 @@ def plan(config: AuditConfig, watcher: Watcher | None = None, *, timing: bool = 
     Cost: two batches of images, which are not kept.
     """
     prepared = prepare(config)
-    timed = _timed(prepared, watcher or Silent()) if timing and not prepared.items else {}
+    timed = (
+        _timed(prepared, watcher or Silent()) if timing and not (prepared.items or is_endpoint(config.source)) else {}
+    )
     confusion = (timed.get("judge") or {}).get("confusion") or {}
     goals = [goal for one in prepared.series for concept in one.concepts for goal in _goals(prepared, one, concept)]
     seconds = timed.get("seconds_per_image")

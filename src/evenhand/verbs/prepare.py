@@ -16,6 +16,7 @@ from ..store import check_out
 from .arm import NOTHING, PlannedArm, plan_arm
 from .config import AuditConfig, half_width_at
 from .defaults import asked_settings, read_card
+from .endpoint import base_url, check_cost, check_endpoint, is_endpoint
 from .folder import MANIFEST, Item, is_folder, labelled_concepts, read_manifest, series_of_folder
 from .registration import read_lock
 from .sequential import check_stopping
@@ -73,11 +74,10 @@ def prepare(config: AuditConfig) -> Prepared:
 
     Raises: InputError (or a subclass) for anything about the request that cannot be used.
     """
-    if config.source.startswith(("http://", "https://")):
-        raise InputError(f"{config.source}: auditing an endpoint comes with a later version; give a model or a folder")
     if config.plan is not None:
         read_lock(config.plan)
-    series, asked, judge, items = (_of_folder if is_folder(config.source) else _of_model)(config)
+    of = _of_endpoint if is_endpoint(config.source) else _of_folder if is_folder(config.source) else _of_model
+    series, asked, judge, items = of(config)
     arm = _arm(config, series)
     if config.effort.stops:
         check_stopping(config.effort, series, folder=is_folder(config.source))
@@ -104,6 +104,13 @@ def _of_model(config: AuditConfig) -> _Parts:
     series = series_of(config.question, config.effort, card.knows, config.image.negative_prompt)
     judge = config.judge or card.judge or DEFAULT_JUDGE
     return series, asked_settings(card, config.image), judge, {}
+
+
+def _of_endpoint(config: AuditConfig) -> _Parts:
+    asked = check_endpoint(config)
+    series = series_of(config.question, config.effort, {}, config.image.negative_prompt)
+    check_cost(sum(len(one.requests) for one in series), config.endpoint, most=config.effort.stops)
+    return series, asked, config.judge or DEFAULT_JUDGE, {}
 
 
 def _of_folder(config: AuditConfig) -> _Parts:
@@ -166,6 +173,9 @@ def _resolved(
         resolved["precision"] = config.effort.precision
     if config.interventions:
         resolved["with"] = config.interventions
+    if is_endpoint(config.source):
+        resolved["source"] = base_url(config.source)
+        resolved["endpoint"] = {"model": config.endpoint.model, "seeds": config.endpoint.seeds}
     # As it will be read back from run.json: lists where tuples were.
     return json.loads(canonical_json(resolved))
 
@@ -185,7 +195,9 @@ def describe(prepared: Prepared) -> list[str]:
         )
         if one.left_out:
             lines.append(f"{one.name}: {left_out(one)}")
-    if not prepared.items:
+    if is_endpoint(prepared.config.source):
+        lines += _price(prepared)
+    elif not prepared.items:
         steps, guidance = prepared.asked["steps"], prepared.asked["guidance"]
         if steps is None or guidance is None:
             lines.append("denoiser evaluations: known once the model is loaded (give --steps and --guidance)")
@@ -198,6 +210,13 @@ def describe(prepared: Prepared) -> list[str]:
             )
     lines.append(f"run directory: {prepared.out}" + (" (continued)" if prepared.known else ""))
     return lines
+
+
+def _price(prepared: Prepared) -> list[str]:
+    price = prepared.config.endpoint.image_price
+    if price is None:
+        return ["cost: not known (give --image-price)"]
+    return [f"cost: {prepared.images} images x {price:g} = {prepared.images * price:.2f}"]
 
 
 def left_out(series: Series) -> str:
