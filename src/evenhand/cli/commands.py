@@ -58,7 +58,8 @@ def audit(
     precision: given.Precision = None,
     until_decided: given.UntilDecided = False,
     limit: given.Limit = None,
-    judge: given.JudgeName = None,
+    judge: given.Judges = [],  # noqa: B006
+    labels: given.Labels = None,
     interventions: given.With = [],  # noqa: B006
     plan: given.Plan = None,
     dry_run: given.DryRun = False,
@@ -104,7 +105,9 @@ def audit(
             concurrency=concurrency,
             seeds=endpoint_seeds,
         ),
-        judge=judge,
+        judge=judge[0] if judge else None,
+        panel=tuple(judge[1:]),
+        labels=labels,
         interventions=tuple(interventions),
         plan=plan,
         out=out,

@@ -42,6 +42,13 @@ Limit = Annotated[int | None, typer.Option(help="Only the first rows of each pro
 JudgeName = Annotated[
     str | None, typer.Option("--judge", help="A judge's name, or a CLIP model; else the model's own.")
 ]
+Judges = Annotated[
+    list[str],
+    typer.Option("--judge", help="A judge's name, or a CLIP model; else the model's own. Repeat it for a panel."),
+]
+Labels = Annotated[
+    Path | None, typer.Option(help="Human labels of a random sample of the run's images (see `evenhand labels`).")
+]
 With = Annotated[list[str], typer.Option("--with", help="An intervention, method:key=value,...; repeat it to stack.")]
 Arms = Annotated[
     list[str], typer.Option("--with", help='An arm, method:key=value,... or "A + B" stacked; repeat it for more arms.')

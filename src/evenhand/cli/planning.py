@@ -1,4 +1,4 @@
-"""`evenhand plan`: before an audit, how many images it takes, and a lock on what it will be."""
+"""Around an audit: `evenhand plan`, how many images it takes; `evenhand labels`, a sheet for people to label."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def plan(
     precision: given.Precision = None,
     until_decided: given.UntilDecided = False,
     limit: given.Limit = None,
-    judge: given.JudgeName = None,
+    judge: given.Judges = [],  # noqa: B006
     interventions: given.With = [],  # noqa: B006
     lock: Annotated[
         Path | None, typer.Option(help="Lock prompts, target, margin, judge and number of images in this file.")
@@ -72,7 +72,8 @@ def plan(
             concurrency=concurrency,
             seeds=endpoint_seeds,
         ),
-        judge=judge,
+        judge=judge[0] if judge else None,
+        panel=tuple(judge[1:]),
         interventions=tuple(interventions),
     )
     with Bars(quiet=quiet or json) as bars:
@@ -89,3 +90,18 @@ def plan(
         console.print("\n".join(plan_lines(found)), markup=False, highlight=False)
     if lock is not None:
         typer.echo(str(lock))
+
+
+@app.command()
+def labels(
+    run: Annotated[Path, typer.Argument(help="A run directory.")],
+    out: Annotated[Path, typer.Option(help="The sheet to write, a .csv file.")],
+    images: Annotated[int, typer.Option("-n", help="How many images to label.")] = 200,
+    seed: given.Seed = 0,
+) -> None:
+    """Draw a random sample of a run's images for people to label, for `audit --labels`."""
+    from ..report.data import read_run
+    from ..report.label_sheet import write_label_sheet
+
+    drawn = write_label_sheet(read_run(run), out, images=images, seed=seed)
+    typer.echo(f"{out}: {drawn} images of {run}")

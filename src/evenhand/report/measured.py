@@ -70,8 +70,8 @@ def _uncorrected(view: RunView) -> str | None:
     card = view.result.get("judge") or view.run.get("judge")
     if not isinstance(card, Mapping) or "hash" not in card:
         return None
-    known = card.get("confusion")
-    lacking = [plain(c.name) for c in view.reading.concepts if c.name not in (known or {}) and "*" not in c.name]
+    known = {*(card.get("confusion") or {}), *((view.result.get("labels") or {}).get("concepts") or {})}
+    lacking = [plain(c.name) for c in view.reading.concepts if c.name not in known and "*" not in c.name]
     if not lacking:
         return None
     return (

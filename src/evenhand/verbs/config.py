@@ -146,7 +146,8 @@ class EndpointOptions(Record):
 class AuditConfig:
     """One audit. `source` is a model or a folder of images; `out` None means a directory named by the configuration.
 
-    `interventions` are SPECs, attached together in order; `plan` is a file that `plan --lock` wrote before.
+    `panel` names judges that vote together with `judge`; `labels` is a sheet of human labels. `interventions` are
+    SPECs, attached together in order; `plan` is a file that `plan --lock` wrote before.
     """
 
     source: str
@@ -156,6 +157,8 @@ class AuditConfig:
     model: ModelOptions = ModelOptions()
     endpoint: EndpointOptions = EndpointOptions()
     judge: str | None = None
+    panel: tuple[str, ...] = ()
+    labels: Path | None = None
     interventions: tuple[str, ...] = ()
     plan: Path | None = None
     out: Path | None = None

@@ -18,6 +18,7 @@ from .config import AuditConfig, half_width_at
 from .defaults import asked_settings, read_card
 from .endpoint import base_url, check_cost, check_endpoint, is_endpoint
 from .folder import MANIFEST, Item, is_folder, labelled_concepts, read_manifest, series_of_folder
+from .labels import read_sheet
 from .registration import read_lock
 from .sequential import check_stopping
 from .series import Series, concepts_of, series_of
@@ -78,6 +79,7 @@ def prepare(config: AuditConfig) -> Prepared:
         read_lock(config.plan)
     of = _of_endpoint if is_endpoint(config.source) else _of_folder if is_folder(config.source) else _of_model
     series, asked, judge, items = of(config)
+    _check_judges(config, series, judge)
     arm = _arm(config, series)
     if config.effort.stops:
         check_stopping(config.effort, series, folder=is_folder(config.source))
@@ -129,6 +131,20 @@ def _of_folder(config: AuditConfig) -> _Parts:
     return (series,), {}, config.judge if unlabelled else None, by_request
 
 
+def _check_judges(config: AuditConfig, series: tuple[Series, ...], judge: str | None) -> None:
+    names = [config.judge, *config.panel]
+    twice = [name for name in names if name is not None and names.count(name) > 1]
+    if twice:
+        raise InputError(f"--judge {twice[0]} is given twice: a panel is made of different judges")
+    if config.panel and judge is None:
+        raise InputError(f"--judge {config.judge}: {MANIFEST} has a label for every concept, so no judge is asked")
+    if config.labels is None:
+        return
+    if config.effort.stops:
+        raise InputError("--labels: intervals for a fixed number of images do not hold in a run that stops by itself")
+    read_sheet(config.labels, [concept for one in series for concept in one.concepts])
+
+
 def _arm(config: AuditConfig, series: tuple[Series, ...]) -> PlannedArm:
     if not config.interventions:
         return NOTHING
@@ -171,6 +187,8 @@ def _resolved(
         resolved["until_decided"] = True
     if config.effort.stops and config.effort.precision is not None:
         resolved["precision"] = config.effort.precision
+    if config.panel:
+        resolved["panel"] = config.panel
     if config.interventions:
         resolved["with"] = config.interventions
     if is_endpoint(config.source):
