@@ -124,7 +124,8 @@ def _audit(config: AuditConfig, fail_on: list[str], *, dry_run: bool, json: bool
     prepared = prepare(config)
     if fail_on and config.effort.until_decided:
         raise InputError("--fail-on asks for figures over prompts, and --until-decided states none; leave one out")
-    thresholds = [parse_threshold(text, prepared.concepts, prepared.recognitions) for text in fail_on]
+    sets = [one.name for one in prepared.series]
+    thresholds = [parse_threshold(text, prepared.concepts, prepared.recognitions, sets) for text in fail_on]
     if config.effort.stops and any(one.metric not in ANY_TIME for one in thresholds):
         raise InputError(f"--fail-on with --precision: expected {', '.join(ANY_TIME)}; the others are not stated then")
     if dry_run:
@@ -309,14 +310,6 @@ def fit(
         for card in done.cards.values():
             typer.echo("\n".join(fit_lines(card)))
     typer.echo(str(done.out))
-
-
-@app.command()
-def report(run: Annotated[Path, typer.Argument(help="A run directory.")]) -> None:
-    """Build the report of a run directory again."""
-    from ..report.build import write_report
-
-    typer.echo(str(write_report(run)))
 
 
 @app.command()

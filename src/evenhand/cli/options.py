@@ -58,7 +58,11 @@ Plan = Annotated[
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 FailOn = Annotated[
-    list[str], typer.Option("--fail-on", help='Exit with 3 unless "deviation.gender<=0.1" holds; repeat it.')
+    list[str],
+    typer.Option(
+        "--fail-on",
+        help='Exit with 3 unless "deviation.gender<=0.1", or "deviation.gender.high<=0.1", holds; repeat it.',
+    ),
 ]
 
 Steps = Annotated[int | None, typer.Option(help="Denoising steps.", rich_help_panel=_IMAGES)]
