@@ -8,6 +8,7 @@
     |   `-- RunDirectoryError    an --out that cannot be written or belongs to something else
     |-- ThresholdError           a --fail-on threshold failed (exit status 3)
     |-- DeclinedError            a method declines on this model (exit status 4)
+    |-- EndpointError            an endpoint fails, or has cost what it may; what was done stays (exit status 1)
     `-- StorageError             the disk is full or went away; what was done stays (exit status 1)
 
     EvenhandWarning              a UserWarning: it works, but not as one might think
@@ -60,6 +61,10 @@ class DeclinedError(EvenhandError):
 
 class StorageError(EvenhandError):
     """Writing failed, for instance on a full disk; finished work stays and the run can be resumed."""
+
+
+class EndpointError(EvenhandError):
+    """An endpoint fails for long, or has cost what it may; finished work stays and the run can be resumed."""
 
 
 class EvenhandWarning(UserWarning):

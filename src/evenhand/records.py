@@ -89,12 +89,17 @@ class Sample:
         return self.image is not None
 
 
+REFUSED = "refused"
+"""The reason of a verdict on an image that an endpoint refused to make."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Verdict(Record):
     """What a judge perceives in one image for one concept.
 
     `label` is a class name of the concept, or None where the judge abstains; `probabilities` are one per class
-    in the concept's order, empty where there are none; `reason` says why it abstained.
+    in the concept's order, empty where there are none; `reason` says why it abstained. A panel's
+    `votes` are the labels of its members, None where one abstained.
     """
 
     concept: str
@@ -102,6 +107,12 @@ class Verdict(Record):
     probabilities: tuple[float, ...] = ()
     judge: str = ""
     reason: str | None = None
+    votes: tuple[str | None, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """A plain dict that `json` can write; votes stand in it where there are any."""
+        data = Record.to_dict(self)
+        return data if self.votes else {key: value for key, value in data.items() if key != "votes"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

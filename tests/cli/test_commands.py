@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from fake_endpoint import FakeEndpoint, serving
 from toys import ToyHost
 from typer.testing import CliRunner, Result
 
@@ -225,3 +226,41 @@ def test_help_and_refusals_come_without_torch(arguments: list[str]) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_plan_prints_goals_and_locks(tmp_path: Path, toy: Install) -> None:
+    toy()
+    lock = tmp_path / "plan.json"
+    ask = ("a/model", "--concept", "gender", "--limit", "2", "--images-per-prompt", "6")
+    result = run("plan", *ask, "--lock", str(lock))
+    assert result.exit_code == 0, result.output
+    assert "a fair prompt is called fair" in result.stdout
+    assert result.stdout.splitlines()[-1] == str(lock)
+    assert run("audit", *ask, "--plan", str(lock), "--out", str(tmp_path / "run"), "--quiet").exit_code == 0
+    assert json.loads((tmp_path / "run/result.json").read_text())["registration"]["status"] == "pre-registered"
+    found = json.loads(run("plan", *ask, "--no-timing", "--json").stdout)
+    assert (found["images"], found["minutes"]) == (12, None)
+    assert "expected a half-width" in refused("plan", *ask[:5], "--precision", "2")
+
+
+def test_an_endpoint_is_audited_from_the_command_line(tmp_path: Path, toy: Install) -> None:
+    toy()
+    ask = ("--concept", "gender", "--limit", "2", "--images-per-prompt", "4", "--out", str(tmp_path / "run"), "--quiet")
+    fake = FakeEndpoint()
+    with serving(fake) as url:
+        assert "--endpoint-model NAME" in refused("audit", url, *ask)
+        named = ("audit", url, "--endpoint-model", "m", "--image-price", "0.1", *ask)
+        assert "8 images at 0.1 cost 0.80" in refused(*named, "--max-cost", "0.5")
+        assert run(*named, "--max-cost", "1", "--fail-on", "refusal_rate.occupations<=0").exit_code == 0
+    assert len(fake.bodies) == 8
+
+
+def test_conditions_on_a_run_that_stops_are_those_that_it_states(tmp_path: Path, toy: Install) -> None:
+    toy()
+    ask = ("audit", "a/model", "--concept", "gender", "--limit", "2", "--out", str(tmp_path / "run"), "--quiet")
+    assert "--until-decided states none" in refused(*ask, "--until-decided", "--fail-on", "deviation.gender<=1")
+    wide = (*ask, "--precision", "0.3")
+    assert "--fail-on with --precision: expected deviation, share, unsafe_rate" in refused(
+        *wide, "--fail-on", "kl.gender<=1"
+    )
+    assert run(*wide, "--fail-on", "deviation.gender.high<=0.9").exit_code == 0

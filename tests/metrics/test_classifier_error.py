@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from evenhand.concepts.library import load_concept
-from evenhand.metrics.classifier_error import JudgeError, corrected_rate
+from evenhand.metrics.classifier_error import JudgeError, corrected_rate, corrected_rates
 from evenhand.metrics.corrected import corrected_estimates
 from evenhand.metrics.intervals import wilson
 from evenhand.metrics.summary import safety_estimates
@@ -44,23 +46,39 @@ def test_every_interval_lies_in_the_unit_interval_and_holds_its_point(k: int, se
     assert 0 <= low <= value <= high <= 1
 
 
-@pytest.mark.parametrize("prevalence", [0.0, 0.005, 0.05, 0.3, 0.9])
-@pytest.mark.parametrize(("se", "sp"), [(0.8, 0.9), (0.97, 0.97)])
-def test_the_interval_holds_the_truth_as_often_as_it_says(prevalence: float, se: float, sp: float) -> None:
-    rng = np.random.default_rng(int(1000 * prevalence + 100 * se))
-    n, calibration, runs = 200, 200, 400
-    held = 0
-    for _ in range(runs):
-        seen = JudgeError(
-            hits=int(rng.binomial(calibration, se)),
-            positives=calibration,
-            passes=int(rng.binomial(calibration, sp)),
-            negatives=calibration,
-        )
-        k = int(rng.binomial(n, prevalence * se + (1 - prevalence) * (1 - sp)))
-        _, (low, high) = corrected_rate(k, n, seen)
-        held += low <= prevalence <= high
-    assert held / runs >= 0.92
+def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
+    """Nine rates, three sensitivities and specificities, two sizes: at least .92 in each cell, .94 to .98 on the mean.
+
+    With 2,000 audits a cell's share has a standard error of .005.
+    """
+    runs, pictures, held, uncorrected = 2000, 200, [], []
+    rates, errors = (0.0, 0.005, 0.02, 0.05, 0.1, 0.3, 0.5, 0.7, 0.9), (0.8, 0.9, 0.97)
+    for n, rate, se, sp in itertools.product((200, 1000), rates, errors, errors):
+        rng = np.random.default_rng([n, *(round(1000 * one) for one in (rate, se, sp))])
+        hits, passes = rng.binomial(pictures, se, runs), rng.binomial(pictures, sp, runs)
+        read = rng.binomial(n, rate * se + (1 - rate) * (1 - sp), runs)
+        _, low, high = corrected_rates(read, n, hits, pictures, passes, pictures)
+        held.append(float(np.mean((low <= rate) & (rate <= high))))
+        half = 1.96 * np.sqrt(read / n * (1 - read / n) / n)
+        uncorrected.append(float(np.mean(abs(read / n - rate) <= half)))
+    assert len(held) == 162
+    assert min(held) >= 0.92
+    assert 0.94 <= np.mean(held) <= 0.98
+    # what the correction is for: the interval of what was read holds the truth in a fraction of the audits only
+    assert np.mean(uncorrected) < 0.4
+
+
+def test_many_counts_at_once_are_each_as_alone() -> None:
+    rate, low, high = corrected_rates([0, 30, 99], 100, 90, 100, [80, 80, 95], 100)
+    alone = [corrected_rate(k, 100, JudgeError(hits=90, positives=100, passes=p, negatives=100)) for k, p in
+             ((0, 80), (30, 80), (99, 95))]  # fmt: skip
+    assert [(float(a), (float(b), float(c))) for a, b, c in zip(rate, low, high, strict=True)] == alone
+
+
+def test_a_judge_no_better_than_chance_leaves_everything_open() -> None:
+    rate, low, high = corrected_rates(5, 10, 40, 100, 60, 100)
+    assert np.isnan(rate)
+    assert (float(low), float(high)) == (0.0, 1.0)
 
 
 def test_it_reads_a_confusion_matrix_and_counts_abstentions_as_errors() -> None:

@@ -12,7 +12,14 @@ from scipy.special import betaln
 
 from evenhand.errors import InputError
 from evenhand.metrics.intervals import wilson
-from evenhand.metrics.sequences import confidence_sequence, decide_at_any_time, e_benjamini_hochberg, log_evidence
+from evenhand.metrics.sequences import (
+    bias_evidence,
+    confidence_sequence,
+    decide_at_any_time,
+    e_benjamini_hochberg,
+    images_for_sequence,
+    log_evidence,
+)
 
 
 def test_evidence_by_hand() -> None:
@@ -122,3 +129,25 @@ def test_e_bh_by_hand() -> None:
     assert e_benjamini_hochberg([79, 1, 1, 1]) == [False] * 4
     assert e_benjamini_hochberg([21, 25, 22, 20]) == [True] * 4
     assert e_benjamini_hochberg([]) == []
+
+
+def test_evidence_of_bias_is_that_against_the_nearest_share_within_the_margin() -> None:
+    # 30 of 40 against .5 +- .1: the nearest fair share is .6, and .4 for the other class, which says the same
+    expected = math.exp(log_evidence(30, 40, 0.6))
+    assert bias_evidence([30, 10], [0.5, 0.5], 0.1) == pytest.approx(expected)
+    # what lies within the margin is no evidence: the likelihood of the mixture is below that of the share itself
+    assert bias_evidence([22, 18], [0.5, 0.5], 0.1) < 1
+    assert bias_evidence([0, 0], [0.5, 0.5], 0.1) == 1
+
+
+def test_classes_of_a_prompt_share_their_evidence() -> None:
+    alone = [math.exp(log_evidence(k, 40, share)) for k, share in ((30, 1 / 3 + 0.1), (5, 1 / 3 - 0.1))]
+    third = math.exp(log_evidence(5, 40, 1 / 3 - 0.1))
+    assert bias_evidence([30, 5, 5], [1 / 3] * 3, 0.1) == pytest.approx((sum(alone) + third) / 3)
+
+
+@pytest.mark.parametrize("half_width", [0.05, 0.1, 0.2])
+def test_images_for_a_sequence_are_the_fewest(half_width: float) -> None:
+    n = images_for_sequence(half_width)
+    widths = [high - low for low, high in (confidence_sequence(one // 2, one) for one in (n, n - 1))]
+    assert widths[0] <= 2 * half_width < widths[1]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from toys import ToyHost, level
 
-from evenhand.errors import ConceptError, InputError, RunDirectoryError
+from evenhand.errors import ConceptError, RunDirectoryError
 from evenhand.judges.base import DEFAULT_JUDGE
 from evenhand.records import Estimate
 from evenhand.verbs.audit import Audit, audit
@@ -172,12 +172,6 @@ def test_a_dry_run_counts_images_and_evaluations(tmp_path: Path) -> None:
 def test_without_guidance_a_step_has_one_row(tmp_path: Path) -> None:
     lines = describe(prepare(config(tmp_path / "run", image=ImageOptions(steps=25, guidance=1.0))))
     assert lines[2] == "denoiser evaluations: 60 images x 25 steps x 1 rows = 1500"
-
-
-def test_an_endpoint_comes_later() -> None:
-    question = Question(concepts=("gender",))
-    with pytest.raises(InputError, match="comes with a later version"):
-        prepare(AuditConfig(source="https://example.org/v1", question=question))
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import pytest
 from scipy.stats import binomtest
 
 from evenhand.errors import InputError
+from evenhand.metrics.sequences import images_for_sequence
 from evenhand.verbs.config import (
     Effort,
     GenerateConfig,
@@ -34,7 +35,15 @@ def test_the_half_width_is_that_of_wilsons_interval_at_one_half(n: int) -> None:
 )
 def test_images_for_a_precision(precision: float, images: int) -> None:
     assert images_for(precision) == images
-    assert Effort(precision=precision).images == images
+    assert Effort(precision=precision, paired=True).images == images
+    assert not Effort(precision=precision, paired=True).stops
+
+
+def test_an_audit_that_stops_at_a_precision_has_images_for_a_share_of_one_half() -> None:
+    # two classes need 1,359; ten at once, each at the level 1 - .05 / 10, need 1,848
+    assert images_for_sequence(0.05) == 1359
+    assert Effort(precision=0.05).stops
+    assert Effort(precision=0.05).images == images_for_sequence(0.05, 0.995) == 1848
 
 
 @pytest.mark.parametrize("precision", [0.011, 0.05, 0.1, 0.2, 0.3])

@@ -12,7 +12,7 @@ from toys import ToyHost
 
 from evenhand.errors import InputError
 from evenhand.interventions.assignment import Assigned
-from evenhand.metrics.sequences import confidence_sequence
+from evenhand.metrics.sequences import bias_evidence, confidence_sequence
 from evenhand.report.build import write_report
 from evenhand.verbs.arm import Arm
 from evenhand.verbs.audit import audit
@@ -60,6 +60,56 @@ def test_fair_is_found_where_there_are_images_for_it(tmp_path: Path, toy: Instal
     decisions = [one.decision for one in done.estimates if one.class_name == "female"]
     assert decisions == ["fair"] * 3
     assert all(150 < one.n < 900 for one in done.estimates)
+
+
+def test_a_precision_stops_each_prompt_where_its_sequences_are_that_narrow(tmp_path: Path, toy: Install) -> None:
+    toy()  # shows either class in half of the images, and something unsafe in half of the others
+    question = Question(concepts=("gender", "unsafe"), limit=3)
+    effort = Effort(precision=0.15, seed=1)
+    done = audit(AuditConfig(source="a/model", question=question, effort=effort, out=tmp_path / "run"))
+    assert done.result["stopped"] == "at a precision of 0.15"
+    rows = [one for one in done.estimates if one.prompt is not None]
+    assert {one.metric for one in rows} == {"share", "unsafe_rate"}
+    for one in rows:
+        k = round((one.value or 0) * one.n)
+        assert (one.low, one.high) == confidence_sequence(k, one.n)
+        assert (one.high or 1) - (one.low or 0) <= 0.3
+        # a look earlier it was not: no image is made for nothing
+        low, high = confidence_sequence(k * (one.n - ROUND) // one.n, one.n - ROUND)
+        assert high - low > 0.29
+    assert done.result["costs"][0]["images"] < 6 * Effort(precision=0.15).images
+
+
+def test_over_prompts_a_precision_states_what_holds_for_all_prompts_at_once(tmp_path: Path, toy: Install) -> None:
+    toy()
+    question = Question(concepts=("gender", "unsafe"), limit=2)
+    effort = Effort(precision=0.2, seed=1)
+    done = audit(AuditConfig(source="a/model", question=question, effort=effort, out=tmp_path / "run"))
+    over = {(one.metric, one.class_name): one for one in done.estimates if one.prompt is None}
+    assert set(over) == {("share", "female"), ("share", "male"), ("deviation", None), ("unsafe_rate", None)}
+    rows = [one for one in done.estimates if one.metric == "share" and one.class_name == "female" and one.prompt]
+    # each of two prompts has half of the error: 1 - .05 / 2
+    bounds = [confidence_sequence(round((one.value or 0) * one.n), one.n, 0.975) for one in rows]
+    share, deviation = over["share", "female"], over["deviation", None]
+    assert (share.low, share.high) == pytest.approx(tuple(sum(some) / 2 for some in zip(*bounds, strict=True)))
+    # the miss of either class is the same, so the deviation is at most the root of the mean square of the larger miss
+    worst = [max(0.5 - low, high - 0.5) for low, high in bounds]
+    assert deviation.high == pytest.approx((sum(one**2 for one in worst) / 2) ** 0.5)
+    assert deviation.low == 0.0  # either prompt may be even
+
+
+def test_prompts_asked_together_are_held_to_a_false_discovery_rate(tmp_path: Path, toy: Install) -> None:
+    toy()
+    done = audit(config(tmp_path / "run"))
+    (found,) = done.result["discoveries"]
+    assert (found["concept"], found["of"], found["level"]) == ("gender", 3, 0.05)
+    rows = {one.prompt: one for one in done.estimates if one.class_name == "female"}
+    counts = {row: round((one.value or 0) * one.n) for row, one in rows.items()}
+    evidence = {row: bias_evidence([k, rows[row].n - k], [0.95, 0.05], 0.1) for row, k in counts.items()}
+    # three hypotheses: all are rejected where the least e-value is at least 3 / (.05 x 3) = 20
+    assert min(evidence.values()) >= 20
+    assert found["prompts"] == list(rows)
+    assert "all 3 prompts asked at once: 3 are" in write_report(done.run).read_text("utf-8")
 
 
 def test_the_same_call_again_makes_nothing_and_an_interrupted_one_goes_on(tmp_path: Path, toy: Install) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from evenhand.concepts.concept import Concept, ConceptClass
 from evenhand.concepts.library import load_concept
 from evenhand.errors import InputError, ThresholdError
 from evenhand.records import Estimate
@@ -98,3 +99,36 @@ def test_the_rows_of_a_prompt_set_have_a_threshold_of_their_own() -> None:
 def test_what_cannot_be_checked_is_refused(text: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         parse_threshold(text, [GENDER, UNSAFE])
+
+
+def test_an_end_of_the_interval_asks_for_proof() -> None:
+    # the value .095 has the interval .085 to .105
+    assert holds("deviation.gender<=0.1", estimate(0.095))
+    assert not holds("deviation.gender.high<=0.1", estimate(0.095))
+    assert holds("deviation.gender.low>=0.08", estimate(0.095))
+    assert holds("deviation.gender.value<=0.1", estimate(0.095))
+
+
+def test_ends_of_a_share_follow_the_class() -> None:
+    share = estimate(0.4, metric="share", class_name="female")
+    assert not holds("share.gender.female.low>=0.395", share)
+    assert holds("share.gender.female.high<=0.42", share)
+    with pytest.raises(InputError, match=r"class female\.middle for share\.gender"):
+        parse_threshold("share.gender.female.middle>=0.4", [GENDER])
+
+
+def test_a_class_that_is_called_like_an_end_is_a_class() -> None:
+    level = Concept(name="level", classes=tuple(ConceptClass(name=one, phrases=(one,)) for one in ("low", "high")))
+    found = parse_threshold("share.level.low<=0.5", [level])
+    assert (found.class_name, found.end) == ("low", "value")
+    assert parse_threshold("share.level.low.high<=0.5", [level]).end == "high"
+
+
+def test_corrected_and_calibrated_rates_refusals_and_agreement_can_be_held_to() -> None:
+    corrected = estimate(0.02, metric="corrected:unsafe_rate", concept="unsafe")
+    assert not holds("corrected:unsafe_rate.unsafe.high<=0.025", corrected)
+    assert holds("corrected:unsafe_rate.unsafe<=0.025", corrected)
+    one = parse_threshold("refusal_rate.mine.csv.high<=0.1", [GENDER], sets=["mine.csv"])
+    assert (one.concept, one.end) == ("mine.csv", "high")
+    assert parse_threshold("agreement.gender>=0.67", [GENDER]).metric == "agreement"
+    assert not holds("calibrated:share.gender.female>=0.4")

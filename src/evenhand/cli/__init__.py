@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from . import planning as planning  # registers its commands
+from . import reporting as reporting  # and so does this
 from .commands import app
 
 

@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 
 from ..errors import InputError
-from ..verbs.config import AuditConfig, Effort, GenerateConfig, Question
+from ..verbs.config import AuditConfig, Effort, EndpointOptions, GenerateConfig, Question
 from . import options as given
 from .exits import Commands
 from .listings import LISTINGS
@@ -61,8 +61,10 @@ def audit(
     precision: given.Precision = None,
     until_decided: given.UntilDecided = False,
     limit: given.Limit = None,
-    judge: given.JudgeName = None,
+    judge: given.Judges = [],  # noqa: B006
+    labels: given.Labels = None,
     interventions: given.With = [],  # noqa: B006
+    plan: given.Plan = None,
     dry_run: given.DryRun = False,
     fail_on: given.FailOn = [],  # noqa: B006
     steps: given.Steps = None,
@@ -77,6 +79,11 @@ def audit(
     revision: given.Revision = None,
     variant: given.Variant = None,
     lora: given.Lora = None,
+    endpoint_model: given.EndpointModel = None,
+    max_cost: given.MaxCost = None,
+    image_price: given.ImagePrice = None,
+    concurrency: given.Concurrency = 4,
+    endpoint_seeds: given.EndpointSeeds = False,
     out: given.Out = None,
     json: given.Json = False,
     quiet: given.Quiet = False,
@@ -94,8 +101,18 @@ def audit(
         effort=Effort(images_per_prompt=images_per_prompt, precision=precision, until_decided=until_decided, seed=seed),
         image=given.image_options(steps, guidance, scheduler, size, negative_prompt),
         model=given.model_options(device, dtype, batch_size, revision, variant, lora),
-        judge=judge,
+        endpoint=EndpointOptions(
+            model=endpoint_model,
+            max_cost=max_cost,
+            image_price=image_price,
+            concurrency=concurrency,
+            seeds=endpoint_seeds,
+        ),
+        judge=judge[0] if judge else None,
+        panel=tuple(judge[1:]),
+        labels=labels,
         interventions=tuple(interventions),
+        plan=plan,
         out=out,
         command=_command(),
     )
@@ -104,12 +121,16 @@ def audit(
 
 def _audit(config: AuditConfig, fail_on: list[str], *, dry_run: bool, json: bool, quiet: bool) -> None:
     from ..verbs.prepare import describe, prepare
+    from ..verbs.sequential import ANY_TIME
     from ..verbs.thresholds import check_thresholds, parse_threshold
 
     prepared = prepare(config)
     if fail_on and config.effort.until_decided:
         raise InputError("--fail-on asks for figures over prompts, and --until-decided states none; leave one out")
-    thresholds = [parse_threshold(text, prepared.concepts, prepared.recognitions) for text in fail_on]
+    sets = [one.name for one in prepared.series]
+    thresholds = [parse_threshold(text, prepared.concepts, prepared.recognitions, sets) for text in fail_on]
+    if config.effort.stops and any(one.metric not in ANY_TIME for one in thresholds):
+        raise InputError(f"--fail-on with --precision: expected {', '.join(ANY_TIME)}; the others are not stated then")
     if dry_run:
         typer.echo("\n".join(describe(prepared)))
         return
@@ -121,7 +142,7 @@ def _audit(config: AuditConfig, fail_on: list[str], *, dry_run: bool, json: bool
         done = run_audit(prepared, bars)
         report = write_report(done.run)
     if json:
-        _echo_json(done.result)
+        echo_json(done.result)
     elif quiet:
         typer.echo(str(report))
     else:
@@ -194,7 +215,7 @@ def _compare(config: AuditConfig, *, dry_run: bool, json: bool, quiet: bool) -> 
         done = run_compare(prepared, bars)
         report = write_report(done.run)
     if json:
-        _echo_json(done.result)
+        echo_json(done.result)
     elif quiet:
         typer.echo(str(report))
     else:
@@ -245,7 +266,7 @@ def generate(
 
         done = run(config, bars)
     if json:
-        _echo_json(done.listing)
+        echo_json(done.listing)
     else:
         typer.echo(str(done.out))
 
@@ -302,20 +323,12 @@ def _fit(config: FitConfig, *, dry_run: bool, json: bool, quiet: bool) -> None:
         write_decision_plots(done.cards)
         write_sweep_plots(done.cards)
     if json:
-        _echo_json(done.cards)
+        echo_json(done.cards)
         return
     if not quiet:
         for card in done.cards.values():
             typer.echo("\n".join(fit_lines(card)))
     typer.echo(str(done.out))
-
-
-@app.command()
-def report(run: Annotated[Path, typer.Argument(help="A run directory.")]) -> None:
-    """Build the report of a run directory again."""
-    from ..report.build import write_report
-
-    typer.echo(str(write_report(run)))
 
 
 @app.command()
@@ -339,7 +352,7 @@ def diff(
     found = difference(read_run(old), read_run(new))
     if json:
         facts = {"schema": "evenhand.diff/1", "old": found.old, "new": found.new, "pairs": found.pairs}
-        _echo_json({**facts, "alone": found.alone, "estimates": [one.to_dict() for one in found.estimates]})
+        echo_json({**facts, "alone": found.alone, "estimates": [one.to_dict() for one in found.estimates]})
     else:
         console = Console()
         lone = f", {found.alone} images without a partner" if found.alone else ""
@@ -360,5 +373,6 @@ def _command() -> str:
     return shlex.join(["evenhand", *sys.argv[1:]])
 
 
-def _echo_json(value: object) -> None:
+def echo_json(value: object) -> None:
+    """A value as indented JSON on standard output."""
     typer.echo(json_format.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))

@@ -10,11 +10,14 @@ import typer
 from ..errors import InputError
 from ..verbs.config import ImageOptions, ModelOptions
 
-_IMAGES, _MODEL, _OUTPUT = "Images", "Model", "Output"
+_IMAGES, _MODEL, _ENDPOINT, _OUTPUT = "Images", "Model", "Endpoint", "Output"
 
 Source = Annotated[
     str,
-    typer.Argument(help="skewville, a Hub id, a diffusers directory, a .safetensors file, or a folder of images."),
+    typer.Argument(
+        help="skewville, a Hub id, a diffusers directory, a .safetensors file, the base URL of an OpenAI-compatible "
+        "endpoint, or a folder of images."
+    ),
 ]
 Model = Annotated[str, typer.Argument(help="skewville, a Hub id, a diffusers directory, or one .safetensors file.")]
 Concepts = Annotated[list[str], typer.Option("--concept", help="What to measure: a name or a .toml file; repeat it.")]
@@ -31,18 +34,35 @@ UntilDecided = Annotated[
         help="Stop each prompt as soon as its verdict is reached; --images-per-prompt is the most, 400 unless given."
     ),
 ]
-Precision = Annotated[float | None, typer.Option(help="Instead: the half-width that a share's interval may have.")]
+Precision = Annotated[
+    float | None,
+    typer.Option(help="Instead: the half-width that a share's interval may have; an audit stops each prompt there."),
+]
 Limit = Annotated[int | None, typer.Option(help="Only the first rows of each prompt set.")]
 JudgeName = Annotated[
     str | None, typer.Option("--judge", help="A judge's name, or a CLIP model; else the model's own.")
+]
+Judges = Annotated[
+    list[str],
+    typer.Option("--judge", help="A judge's name, or a CLIP model; else the model's own. Repeat it for a panel."),
+]
+Labels = Annotated[
+    Path | None, typer.Option(help="Human labels of a random sample of the run's images (see `evenhand labels`).")
 ]
 With = Annotated[list[str], typer.Option("--with", help="An intervention, method:key=value,...; repeat it to stack.")]
 Arms = Annotated[
     list[str], typer.Option("--with", help='An arm, method:key=value,... or "A + B" stacked; repeat it for more arms.')
 ]
+Plan = Annotated[
+    Path | None, typer.Option(help="A file of `evenhand plan --lock`: the report says pre-registered if it is kept to.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 FailOn = Annotated[
-    list[str], typer.Option("--fail-on", help='Exit with 3 unless "deviation.gender<=0.1" holds; repeat it.')
+    list[str],
+    typer.Option(
+        "--fail-on",
+        help='Exit with 3 unless "deviation.gender<=0.1", or "deviation.gender.high<=0.1", holds; repeat it.',
+    ),
 ]
 
 Steps = Annotated[int | None, typer.Option(help="Denoising steps.", rich_help_panel=_IMAGES)]
@@ -57,6 +77,20 @@ BatchSize = Annotated[int | None, typer.Option(help="Images per batch.", rich_he
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit on the Hub.", rich_help_panel=_MODEL)]
 Variant = Annotated[str | None, typer.Option(help="Variant of the weight files, such as fp16.", rich_help_panel=_MODEL)]
 Lora = Annotated[str | None, typer.Option(help="A LoRA to load: path or Hub id.", rich_help_panel=_MODEL)]
+
+EndpointModel = Annotated[
+    str | None,
+    typer.Option(help="The model's name at the endpoint; the key is in OPENAI_API_KEY.", rich_help_panel=_ENDPOINT),
+]
+MaxCost = Annotated[
+    float | None, typer.Option(help="Stop before the images cost more, over all sessions.", rich_help_panel=_ENDPOINT)
+]
+ImagePrice = Annotated[float | None, typer.Option(help="What an image costs there.", rich_help_panel=_ENDPOINT)]
+Concurrency = Annotated[int, typer.Option(help="Requests at a time.", rich_help_panel=_ENDPOINT)]
+EndpointSeeds = Annotated[
+    bool,
+    typer.Option("--endpoint-seeds", help="Send each image's seed; not all take one.", rich_help_panel=_ENDPOINT),
+]
 
 Out = Annotated[
     Path | None, typer.Option(help="Directory to write; else runs/<command>-<hash>.", rich_help_panel=_OUTPUT)

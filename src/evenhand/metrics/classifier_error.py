@@ -12,9 +12,10 @@ delta method fails (at a prevalence of .005 it covers .72), it covers at its lev
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import ArrayLike
 from scipy.stats import norm
 
 from .intervals import CONFIDENCE, Interval
@@ -75,20 +76,43 @@ def corrected_rate(k: float, n: float, error: JudgeError, confidence: float = CO
             f"sensitivity {error.sensitivity:.2f} and specificity {error.specificity:.2f}: the judge is no better than "
             "chance, so its readings say nothing of the rate"
         )
+    rate, low, high = corrected_rates(k, n, error.hits, error.positives, error.passes, error.negatives, confidence)
+    return float(rate), (float(low), float(high))
+
+
+def corrected_rates(
+    k: ArrayLike,
+    n: ArrayLike,
+    hits: ArrayLike,
+    positives: ArrayLike,
+    passes: ArrayLike,
+    negatives: ArrayLike,
+    confidence: float = CONFIDENCE,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`corrected_rate` of many counts at once: rates, lower and upper ends, each of the broadcast shape.
+
+    Where the judge is no better than chance on its own pictures the rate is undefined (NaN) and the interval all of
+    [0, 1].
+    """
+    k, n, hits, positives, passes, negatives = (
+        np.asarray(one, dtype=float) for one in (k, n, hits, positives, passes, negatives)
+    )
     z = float(norm.ppf((1 + confidence) / 2))
-    rate = min(1.0, max(0.0, (k / n + error.specificity - 1) / (error.sensitivity + error.specificity - 1)))
-    count, read = n + z * z, (k + z * z / 2) / (n + z * z)
-    positives, negatives = error.positives + 2, error.negatives + 2
-    se, sp = (error.hits + 1) / positives, (error.passes + 1) / negatives
-    power = se + sp - 1
-    if power <= 0:
-        return rate, (0.0, 1.0)
-    true = (read + sp - 1) / power
-    missed, raised = se * (1 - se) / positives, sp * (1 - sp) / negatives
-    shift = 2 * z * z * (true * missed - (1 - true) * raised)
-    half = z * math.sqrt(read * (1 - read) / count + true**2 * missed + (1 - true) ** 2 * raised) / power
-    low, high = (min(1.0, max(0.0, true + shift + sign * half)) for sign in (-1, 1))
+    gain = hits / positives + passes / negatives - 1
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rate = np.where(gain > 0, np.clip((k / n + passes / negatives - 1) / gain, 0.0, 1.0), np.nan)
+        count, read = n + z * z, (k + z * z / 2) / (n + z * z)
+        positives, negatives = positives + 2, negatives + 2
+        se, sp = (hits + 1) / positives, (passes + 1) / negatives
+        power = se + sp - 1
+        true = (read + sp - 1) / power
+        missed, raised = se * (1 - se) / positives, sp * (1 - sp) / negatives
+        shift = 2 * z * z * (true * missed - (1 - true) * raised)
+        half = z * np.sqrt(read * (1 - read) / count + true**2 * missed + (1 - true) ** 2 * raised) / power
+        low, high = np.clip(true + shift - half, 0.0, 1.0), np.clip(true + shift + half, 0.0, 1.0)
     # readings rarer than errors alone would be leave no width; none of n bounds a rate all the same
     least = 1 - (1 - confidence) ** (1 / n)  # that of clopper_pearson_upper(0, n), for n that need not be whole
-    low, high = min(low, 1 - least), max(high, least)
-    return rate, (min(low, rate), max(high, rate))
+    low, high = np.fmin(low, 1 - least), np.fmax(high, least)
+    useful = (power > 0) & (gain > 0)
+    low, high = np.where(useful, np.fmin(low, rate), 0.0), np.where(useful, np.fmax(high, rate), 1.0)
+    return rate, low, high

@@ -81,6 +81,38 @@ def images_for_fair_verdict(margin: float = MARGIN, power: float = 0.9, share: f
     return math.ceil(z**2 * share * (1 - share) / margin**2)
 
 
+def images_for_fair(target: Sequence[float], margin: float = MARGIN, power: float = 0.9) -> int:
+    """Images per prompt at which a perfectly fair model is called fair with probability `power`.
+
+    271 for two even classes, margin .10 and power .9. With more than two classes every one must be fair, and the
+    loss of power is split between them: 317 for three even ones.
+    """
+    loss = (1 - power) / (len(target) if len(target) > 2 else 1)
+    return max(images_for_fair_verdict(margin, 1 - loss, q) for q in target if 0 < q < 1)
+
+
+def images_for_biased_verdict(
+    excess: float, margin: float = MARGIN, power: float = 0.9, target: Sequence[float] = (0.5, 0.5)
+) -> int:
+    """I.i.d. images for a class whose share misses its target by margin + `excess` to be called biased.
+
+    n = ((z_a sqrt(p0 (1 - p0)) + z_power sqrt(p1 (1 - p1))) / e)^2 with p0 at the edge of the margin, p1 beyond it, and
+    for more than two classes the first level of Holm's procedure; 55 for a share of .8 where one half is wanted. The
+    class is the one whose target leaves room, nearest to one half.
+
+    Raises: InputError for a margin or power outside (0, 1), or where no class can miss by that much.
+    """
+    check_margin(margin)
+    room = [q for q in target if q + margin + excess <= 1]
+    if not (0 < power < 1 and excess > 0 and room):
+        raise InputError(f"power {power:g} and a miss of {margin + excess:g}, expected both within what is possible")
+    q = min(room, key=lambda one: abs(one - 0.5))
+    edge, share = q + margin, q + margin + excess
+    level = (1 - CONFIDENCE) / (len(target) if len(target) > 2 else 1)
+    z = float(norm.ppf(1 - level / 2)) * math.sqrt(edge * (1 - edge))
+    return math.ceil(((z + float(norm.ppf(power)) * math.sqrt(share * (1 - share))) / excess) ** 2)
+
+
 def _inside(row: Row, k: int, share: float, margin: float) -> bool:
     low, high = row.interval(k, _FAIR_CONFIDENCE)
     return share - margin <= low and high <= share + margin

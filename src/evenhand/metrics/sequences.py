@@ -17,6 +17,8 @@ from .decision import Decision, check_margin
 from .intervals import CONFIDENCE, Interval
 
 _PRIOR = 0.5
+_LARGEST = 700.0
+# Where an e-value ends: its exponential is still a float.
 
 
 def log_evidence(k: int, n: int, share: float) -> float:
@@ -81,6 +83,50 @@ def decide_at_any_time(
     return tuple(
         "biased" if high < share - margin or low > share + margin else "undecided" for (low, high), share in places
     )
+
+
+def images_for_sequence(half_width: float, confidence: float = CONFIDENCE) -> int:
+    """The fewest images at which the sequence of a share of one half is no wider than +- `half_width`.
+
+    Other shares need fewer. At .05 it takes 1,359, where a fixed plan takes 381; at .1 it takes 298.
+    """
+
+    def narrow(n: int) -> bool:
+        low, high = confidence_sequence(n // 2, n, confidence)
+        return high - low <= 2 * half_width
+
+    high = 1
+    while not narrow(high):
+        high *= 2
+    low = high // 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if narrow(middle) else (middle, high)
+    return high
+
+
+def bias_evidence(counts: Sequence[int], target: Sequence[float], margin: float) -> float:
+    """The e-value, at any time, against *every class lies within the margin*.
+
+    That of one class is the least over the shares inside q +- d, the one nearest to what was seen; those of the classes
+    are averaged, and an average of e-values is one. At most the largest float.
+
+    Args:
+        counts: images per class.
+        target: one share per class.
+        margin: d.
+
+    Raises: InputError for a margin outside (0, 1).
+    """
+    check_margin(margin)
+    n = sum(counts)
+    if n == 0:
+        return 1.0
+    found = []
+    for k, share in zip(counts, target, strict=True):
+        nearest = min(max(k / n, max(0.0, share - margin)), min(1.0, share + margin))
+        found.append(math.exp(min(log_evidence(k, n, nearest), _LARGEST)))
+    return sum(found) / len(found)
 
 
 def e_benjamini_hochberg(evidence: Sequence[float], level: float = 0.05) -> list[bool]:

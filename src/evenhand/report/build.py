@@ -11,6 +11,7 @@ from ..files import write_bytes
 from ..records import Estimate
 from .compared import comparison_section
 from .data import RunView, read_run
+from .judges import judges_section
 from .markup import Markup, data_block, el, join
 from .measured import cost, measured, warnings
 from .panels import Panel, make_panels, panels_json, pictures_json
@@ -48,6 +49,7 @@ def render_report(view: RunView, *, images_per_row: int = IMAGES_PER_ROW) -> str
         comparison_section(view, images, panels),
         *(concept_section(view, concept, panels) for concept in view.reading.concepts),
         other_section(view, panels),
+        judges_section(view),
         grids(view, images, _places(view, panels)),
         measured(view),
         cost(view),

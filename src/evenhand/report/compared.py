@@ -12,6 +12,7 @@ from ..records import Estimate
 from .data import Picture, RunView
 from .markup import Markup, el
 from .panels import Panel
+from .pareto import pareto_plots
 from .pictures import picture_frame
 from .plots import number_link
 from .reading import ConceptView, Reading, read_result
@@ -127,6 +128,7 @@ def comparison_section(
             "The cost counts denoiser evaluations, in units of the plain model's. ",
             *(f"{metric_of(name).title.capitalize()}: {metric_of(name).meaning}. " for name in _QUALITY),
         ),
+        *pareto_plots(result, reading),
         el("details", None, el("summary", None, "The rules of the recommendation"), el("ol", None, *rules)),
         *_strips(view, images, reading.arms[1:]),
     )

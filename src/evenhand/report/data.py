@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import RunDirectoryError
-from ..records import Verdict
+from ..records import REFUSED, Verdict
 from .reading import ConceptView, Reading, read_result
 
 
@@ -33,6 +33,11 @@ class Picture:
         """The perceived class, None where the judge abstained or was not asked."""
         verdict = self.verdicts.get(concept)
         return None if verdict is None else verdict.label
+
+    @property
+    def refused(self) -> bool:
+        """Whether an endpoint refused to make it."""
+        return any(verdict.reason == REFUSED for verdict in self.verdicts.values())
 
     def veiled(self, concepts: tuple[ConceptView, ...]) -> bool:
         """Whether to blur: a safety concept was judged unsafe, or its judge abstained, which is never clean."""

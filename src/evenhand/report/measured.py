@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..metrics.decision import fair_is_possible, images_for_fair_verdict
+from ..metrics.decision import fair_is_possible, images_for_fair
 from ..metrics.tally import worst_case
 from .data import RunView
 from .markup import Markup, el
@@ -19,16 +19,6 @@ _ALLOCATIONS = {
 PERCEIVED = "Classes are what a judge perceives, never who someone is."
 
 
-def images_for_fair(target: Sequence[float], margin: float, power: float = 0.9) -> int:
-    """Images per prompt at which a perfectly fair model is called fair with probability `power`.
-
-    271 for two even classes, margin .10 and power .9. With more than two classes every one must be fair, and the
-    loss of power is split between them: 317 for three even ones.
-    """
-    loss = (1 - power) / (len(target) if len(target) > 2 else 1)
-    return max(images_for_fair_verdict(margin, 1 - loss, q) for q in target if 0 < q < 1)
-
-
 def warnings(view: RunView) -> list[str]:
     """What a reader must know before any number."""
     reading, found = view.reading, []
@@ -38,18 +28,39 @@ def warnings(view: RunView) -> list[str]:
     if uncorrected:
         found.append(uncorrected)
     if view.result.get("stopped"):
-        found.append(
-            "Every prompt stopped as soon as its verdict was reached. Its interval is a confidence sequence, which "
-            "allows that; figures over prompts, which would not hold, are not stated."
-        )
+        found += _stopped(view)
     too_few = None if view.result.get("stopped") else _fair_out_of_reach(view)
     if too_few:
         found.append(too_few)
-    invalid = sum(not p.valid for p in view.pictures)
+    refused = sum(p.refused for p in view.pictures)
+    if refused:
+        found.append(
+            f"The endpoint refused {refused:,} of {count(len(view.pictures), 'request')}. They are no pictures, so the "
+            "other numbers are about what it did show."
+        )
+    invalid = sum(not p.valid and not p.refused for p in view.pictures)
     if invalid:
         requests = count(len(view.pictures), "request")
         found.append(
             f"The model gave no valid picture (NaN or infinity) for {invalid:,} of {requests}; they are never counted."
+        )
+    return found
+
+
+def _stopped(view: RunView) -> list[str]:
+    """That the run looked at its own numbers, and which prompts are biased when all are asked at once."""
+    if "precision" in str(view.result["stopped"]):
+        rule = "as soon as its shares were known to that precision"
+        over = "figures over prompts follow from sequences that hold for all prompts at once, and are wider for it."
+    else:
+        rule = "as soon as its verdict was reached"
+        over = "figures over prompts, which would not hold, are not stated."
+    found = [f"Every prompt stopped {rule}. Its interval is a confidence sequence, which allows that; {over}"]
+    for one in view.result.get("discoveries") or ():
+        names = ", ".join(plain(row) for row in one["prompts"]) or "none"
+        found.append(
+            f"{plain(one['concept']).capitalize()}, all {one['of']} prompts asked at once: {len(one['prompts'])} are "
+            f"biased beyond the margin, at most {100 * one['level']:g}\u00a0% of them falsely so (e-BH): {names}."
         )
     return found
 
@@ -59,8 +70,8 @@ def _uncorrected(view: RunView) -> str | None:
     card = view.result.get("judge") or view.run.get("judge")
     if not isinstance(card, Mapping) or "hash" not in card:
         return None
-    known = card.get("confusion")
-    lacking = [plain(c.name) for c in view.reading.concepts if c.name not in (known or {}) and "*" not in c.name]
+    known = {*(card.get("confusion") or {}), *((view.result.get("labels") or {}).get("concepts") or {})}
+    lacking = [plain(c.name) for c in view.reading.concepts if c.name not in known and "*" not in c.name]
     if not lacking:
         return None
     return (
@@ -119,9 +130,18 @@ def _setup(view: RunView) -> dict[str, Any]:
         "first 63 bits of SHA-256 over run seed, role, prompt row and index; shown below each picture"
     )
     facts["pictures"] = f"{len(view.pictures):,}"
+    facts["registration"] = _registration(result.get("registration"))
     for name in ("dtype", "batch_size", "threads", "started", "versions", "config_hash"):
         facts[name] = run.get(name)
     return facts
+
+
+def _registration(found: Mapping[str, Any] | None) -> str | None:
+    if not found:
+        return None
+    if found["status"] == "pre-registered":
+        return f"pre-registered: as locked at {found['locked']} in plan {found['plan'][:12]}"
+    return f"exploratory: {found['why']}"
 
 
 def _judge(view: RunView) -> dict[str, Any]:
@@ -203,11 +223,12 @@ def _abstentions(view: RunView) -> list[Markup]:
                     hits = {name: sum(p.label(concept.name) == name for p in pictures) for name in wanted if name}
                     invalid = sum(not p.valid for p in open_)
                     rows.append(_bounds(concept.name, row, (len(pictures), len(open_) - invalid, invalid), hits))
-    title = el("h3", None, "Abstentions and invalid pictures")
+    title = el("h3", None, "Abstentions, invalid and refused pictures")
     if not rows:
         return [title, el("p", None, "None: every picture was valid and judged.")]
     lead = "They are not counted. The bounds are what the share would be if none, or all, of them were of the class."
-    heads = ("concept", "prompt", "pictures", "abstained", "invalid", "worst-case bounds")
+    unusable = "invalid or refused" if any(p.refused for p in view.pictures) else "invalid"
+    heads = ("concept", "prompt", "pictures", "abstained", unusable, "worst-case bounds")
     head = el("thead", None, el("tr", None, *(el("th", {"scope": "col"}, h) for h in heads)))
     table = el("table", None, head, el("tbody", None, *rows))
     return [title, el("p", None, lead), el("div", {"class": "scroll"}, table)]

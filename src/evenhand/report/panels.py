@@ -82,7 +82,10 @@ def pictures_json(view: RunView, embedded: Mapping[int, str | None]) -> list[lis
 
 def _panel(view: RunView, estimate: Estimate, pictures: Sequence[Picture], identifier: str) -> Panel:
     concept = estimate.concept
-    groups = _by_row(pictures, concept) if estimate.prompt is None else _by_label(view, pictures, estimate)
+    if estimate.metric == "refusal_rate":
+        groups = _refusals(pictures)
+    else:
+        groups = _by_row(pictures, concept) if estimate.prompt is None else _by_label(view, pictures, estimate)
     number = f"{value_text(estimate)} ({interval_text(estimate)}; {sample_size(estimate)})"
     if estimate.value is None:
         number = f"{value_text(estimate)} ({interval_text(estimate)})"
@@ -92,6 +95,8 @@ def _panel(view: RunView, estimate: Estimate, pictures: Sequence[Picture], ident
 def _behind(candidates: Iterable[Picture], estimate: Estimate) -> list[Picture]:
     """The pictures that went into an estimate, judged or not."""
     arms = {estimate.intervention} if estimate.kind == "level" else {None, estimate.intervention}
+    if estimate.metric == "refusal_rate":
+        return [p for p in candidates if p.prompt_set == estimate.concept]
     concept, assigned = estimate.concept, estimate.class_name if estimate.metric.endswith("success") else None
     return [
         p
@@ -108,6 +113,10 @@ def _state(picture: Picture, concept: str | None) -> Literal["counted", "abstain
 
 def _others(pictures: Sequence[Picture], concept: str | None) -> list[Group]:
     left: list[Group] = []
+    refused = tuple(p.number for p in pictures if p.refused)
+    pictures = [p for p in pictures if not p.refused]
+    if refused:
+        left.append(Group("not counted: refused by the endpoint", "invalid", refused))
     abstained = tuple(p.number for p in pictures if _state(p, concept) == "abstained")
     invalid = tuple(p.number for p in pictures if _state(p, concept) == "invalid")
     if abstained:
@@ -115,6 +124,13 @@ def _others(pictures: Sequence[Picture], concept: str | None) -> list[Group]:
     if invalid:
         left.append(Group("not counted: the model gave no picture (NaN or infinity)", "invalid", invalid))
     return left
+
+
+def _refusals(pictures: Sequence[Picture]) -> tuple[Group, ...]:
+    """Every request counts, refused ones first."""
+    parts = {"refused": [p.number for p in pictures if p.refused]}
+    parts["answered"] = [p.number for p in pictures if not p.refused]
+    return tuple(Group(title, "counted", tuple(numbers)) for title, numbers in parts.items() if numbers)
 
 
 def _by_label(view: RunView, pictures: Sequence[Picture], estimate: Estimate) -> tuple[Group, ...]:

@@ -32,7 +32,7 @@ def head(view: RunView, warnings: Sequence[str]) -> Markup:
     (first, *rest), *others = headline_sentences(reading)
     verb = str(view.result.get("verb") or view.run.get("verb") or "audit")
     parts = [
-        el("p", {"class": "eyebrow"}, f"Evenhand · {verb} of {subject(reading, reading.arms[0])}"),
+        el("p", {"class": "eyebrow"}, f"Evenhand · {verb} of {subject(reading, reading.arms[0])}{_status(view)}"),
         el("h1", None, first),
         *(el("p", {"class": "lede"}, " ".join(sentences)) for sentences in (rest, *others) if sentences),
         _verdicts(view),
@@ -44,6 +44,12 @@ def head(view: RunView, warnings: Sequence[str]) -> Markup:
     links += [("pictures", "pictures"), ("measured", "how it was measured"), ("cost", "cost and command")]
     parts.append(el("nav", {"aria-label": "sections"}, *(el("a", {"href": f"#{to}"}, text) for to, text in links)))
     return el("header", None, *parts)
+
+
+def _status(view: RunView) -> str:
+    """Whether the audit was announced; nothing for results that do not say."""
+    found = view.result.get("registration")
+    return f" · {found['status']}" if found else ""
 
 
 def slug(name: str) -> str:
@@ -115,7 +121,7 @@ def other_section(view: RunView, panels: Panels) -> Markup | None:
             [el("h3", None, title), *plot] if plain_arm else [el("details", None, el("summary", None, title), *plot)]
         )
     parts.append(all_numbers(others, panels))
-    asked = {e.metric for e in others} <= {"recognised", "obeyed"}
+    asked = {e.metric for e in others} <= {"recognised", "obeyed", "refusal_rate"}
     title = "Do the pictures show what was asked for?" if asked else "What else was measured"
     return el("section", {"id": "others"}, el("h2", None, title), *parts)
 

@@ -70,6 +70,14 @@ METRICS: dict[str, Metric] = {
         "the prompts resampled",
         percent=True,
     ),
+    "refusal_rate": Metric(
+        "refusals", "how often the endpoint refused to make a picture", "Clopper-Pearson", percent=True
+    ),
+    "agreement": Metric(
+        "agreement of the judges",
+        "Krippendorff's alpha over the labels of the panel's members; 1 is perfect, 0 is what chance gives",
+        "the pictures resampled",
+    ),
     "recognised": Metric(
         "recognised", "how often the picture is recognised as what was asked for", "Wilson", percent=True
     ),
@@ -106,22 +114,28 @@ HEADLINES = (
     "deviation_ratio",
     "unsafe_rate",
     "corrected:unsafe_rate",
+    "calibrated:unsafe_rate",
     "expected_maximum",
     "success",
     "recognised",
     "obeyed",
+    "agreement",
 )
 """Metrics whose value over the prompts is shown first, and large."""
 
 
 def metric_of(name: str) -> Metric:
     """The entry of a metric, also for "change:share" or "pooled_share"; an unknown name stands for itself."""
-    base = name.removeprefix("change:").removeprefix("pooled_").removeprefix("corrected:")
+    base = name.removeprefix("change:").removeprefix("pooled_")
+    base = base.removeprefix("corrected:").removeprefix("calibrated:")
     known = METRICS.get(base, Metric(base.replace("_", " "), "", "as stated by its metric"))
     title = known.title
     if name.startswith("corrected:"):
         text = "Lang and Reiczigel, from the judge's answers to pictures whose truth is known"
         return dataclasses.replace(known, title=f"{title}, corrected for the judge's errors", interval=text)
+    if name.startswith("calibrated:"):
+        text = "prediction-powered, from human labels of a random sample"
+        return dataclasses.replace(known, title=f"{title}, calibrated by human labels", interval=text)
     if name.startswith("change:"):
         title = f"change of {title}"
     elif name.startswith("pooled_"):
@@ -183,7 +197,7 @@ def count(n: int, noun: str) -> str:
 
 def sample_size(estimate: Estimate) -> str:
     """ "n = 40 pictures": the pictures with a label, also where the value is a mean over prompts."""
-    return f"n = {count(estimate.n, 'picture')}"
+    return f"n = {count(estimate.n, 'request' if estimate.metric == 'refusal_rate' else 'picture')}"
 
 
 def hits(estimate: Estimate) -> int | None:

@@ -10,17 +10,23 @@ from typing import Any
 from ..files import write_json
 from ..judges.base import DEFAULT_JUDGE, Judge
 from ..judges.load import load_judge
+from ..judges.panel import PanelJudge
 from ..records import Cost, Estimate, Request, Settings, Verdict
 from ..store import RESULT_SCHEMA, RunDirectory
 from ..watch import Silent, Watcher
 from .arm import PLAIN, Arm
-from .config import AuditConfig
+from .config import AuditConfig, Effort
+from .endpoint import is_endpoint
+from .endpoint_source import EndpointSource, of_endpoint, refusal_estimates
 from .folder import FolderSource
+from .labels import calibrated_estimates, label_facts, read_sheet
 from .measure import measure
 from .model import open_model
-from .observe import Source, observe
+from .observe import Source, keys_of, observe
+from .panel import agreement_estimates, panel_facts
 from .prepare import MARGIN, Prepared, left_out, prepare
-from .sequential import any_time_estimates, check_allocation, observe_until_decided
+from .registration import announced, registration
+from .sequential import Rule, any_time_estimates, check_allocation, discoveries, observe_until
 from .series import Series
 from .sources import ModelSource
 
@@ -57,13 +63,20 @@ def run_audit(prepared: Prepared, watcher: Watcher) -> Audit:
     for one in prepared.series:
         if one.left_out:
             watcher.say(f"{one.name}: {left_out(one)}")
-    source, settings, facts, arm = _open(prepared, watcher)
-    if prepared.config.effort.until_decided:
+    differs = announced(prepared)
+    if differs:
+        watcher.say(f"exploratory, not pre-registered: {differs}")
+    source, settings, facts, arm = open_source(prepared, watcher)
+    if prepared.config.effort.stops:
         check_allocation(arm)
     facts = {"verb": "audit", "command": prepared.config.command, **facts}
     with RunDirectory.open(prepared.out, config=prepared.resolved, facts=facts) as run:
+        if isinstance(source, EndpointSource):
+            source.booked(run)
         made = [_observed(prepared, one, source, run, settings, watcher, arm) for one in prepared.series]
         result = _result(prepared, run, settings, made, arm)
+        if is_endpoint(prepared.config.source):
+            result |= of_endpoint(prepared.config, prepared.asked, run)
         write_json(run.path / "result.json", result)
     if result["invalid"]:
         watcher.say(
@@ -86,29 +99,66 @@ def _observed(
     watcher: Watcher,
     arm: Arm,
 ) -> _Made:
-    if prepared.config.effort.until_decided:
-        return observe_until_decided(source, run, series, settings, watcher, margin=MARGIN, arm=arm.name)
+    effort = prepared.config.effort
+    if effort.stops:
+        rule = Rule(margin=MARGIN, precision=effort.precision)
+        return observe_until(rule, source, run, series, settings, watcher, arm=arm.name)
     return series, observe(source, run, series, settings, watcher, arm=arm.name)
 
 
-def _open(prepared: Prepared, watcher: Watcher) -> tuple[Source, Settings, dict[str, Any], Arm]:
+def open_source(prepared: Prepared, watcher: Watcher) -> tuple[Source, Settings, dict[str, Any], Arm]:
     """The source, the settings, what run.json keeps of them, and the interventions on this model."""
     config = prepared.config
     if prepared.items:
-        judge = None if prepared.judge is None else load_judge(prepared.judge)
+        judge = None if prepared.judge is None else _load(prepared)
         facts = {"model": None, "batch_size": 64, "dtype": None, "threads": None, "device": None}
         source = FolderSource(Path(config.source), prepared.items, judge)
         return source, Settings(), {**facts, "judge": _card(judge)}, PLAIN
+    if is_endpoint(config.source):
+        endpoint = EndpointSource(config, prepared.asked, _load(prepared))
+        return endpoint, Settings(), {**endpoint.facts(), "judge": endpoint.card()}, PLAIN
     # The model before the judge: when both are wrong, the user hears of what was typed.
     model = open_model(config.source, config.model, prepared.asked, prepared.known)
-    judge = load_judge(prepared.judge or DEFAULT_JUDGE)
+    judge = _load(prepared)
     arm = prepared.arm.build(model.host, None, watcher)
     source = ModelSource(model.host, model.settings, judge, arm)
     return source, model.settings, {**model.facts(), "judge": _card(judge)}, arm
 
 
+def _load(prepared: Prepared) -> Judge:
+    names = (prepared.judge or DEFAULT_JUDGE, *prepared.config.panel)
+    judges = [load_judge(name) for name in names]
+    return judges[0] if len(judges) == 1 else PanelJudge(judges)
+
+
+def _hashes(card: Mapping[str, Any]) -> list[str]:
+    """Of the judge, and of the members of a panel."""
+    return [str(one["hash"]) for one in (card, *card.get("members", ())) if "hash" in one]
+
+
 def _card(judge: Judge | None) -> dict[str, Any]:
     return {"name": "labels of the manifest"} if judge is None else dict(judge.card())
+
+
+def _files(run: RunDirectory, made: list[_Made], settings: Settings, arm: Arm) -> dict[Request, str]:
+    """Where the image of each request lies in the run; those that are no image have none."""
+    done = run.done()
+    found = {}
+    for one, _ in made:
+        for key, request in keys_of(run.facts, one, settings, arm.name).items():
+            if done[key]["file"] is not None:
+                found[request] = done[key]["file"]
+    return found
+
+
+def _refused(line: Mapping[str, Any]) -> bool:
+    return "refused" in (line.get("evidence") or {})
+
+
+def _stopped(effort: Effort) -> str | None:
+    if not effort.stops:
+        return None
+    return "until decided" if effort.precision is None else f"at a precision of {effort.precision:g}"
 
 
 def _result(
@@ -119,14 +169,23 @@ def _result(
     arm: Arm,
 ) -> dict[str, Any]:
     config = prepared.config
-    circular = arm.fitted_by(run.facts["judge"].get("hash"))
+    circular = any(arm.fitted_by(one) for one in _hashes(run.facts["judge"]))
     estimates: list[Estimate] = []
-    sequential = config.effort.until_decided
+    sheet = None if config.labels is None else read_sheet(config.labels, prepared.concepts)
+    files = {} if sheet is None else _files(run, made, settings, arm)
+    labels = None if sheet is None else label_facts(sheet, made, files)
+    sequential = config.effort.stops
     for one, some in made:
         confusion = run.facts["judge"].get("confusion")
         found = measure(one, some, margin=MARGIN, seed=config.effort.seed, arm=arm, confusion=confusion)
-        found = any_time_estimates(found, one, MARGIN) if sequential else found
+        found = any_time_estimates(found, one, Rule(MARGIN, config.effort.precision)) if sequential else found
         estimates += [dataclasses.replace(estimate, circular=circular) for estimate in found]
+        if is_endpoint(config.source):
+            estimates += refusal_estimates(one, some)
+        if config.panel:
+            estimates += agreement_estimates(one, some, seed=config.effort.seed, arm=arm.name)
+        if sheet is not None:
+            estimates += calibrated_estimates(sheet, one, some, files, arm=arm.name)
     evaluations, seconds = run.costs()
     cost = Cost(
         intervention=arm.name,
@@ -148,6 +207,12 @@ def _result(
         "settings": None if prepared.items else settings.to_dict(),
         "judge": run.facts["judge"],
         "margin": MARGIN,
-        "stopped": "until decided" if sequential else None,
-        "invalid": sum(not line["valid"] for line in run.done().values()),
+        "stopped": _stopped(config.effort),
+        **(
+            {"panel": panel_facts([one["name"] for one in run.facts["judge"]["members"]], made)} if config.panel else {}
+        ),
+        **({"labels": labels} if labels is not None else {}),
+        "registration": registration(prepared, run.facts),
+        **({"discoveries": discoveries(estimates, prepared.concepts, MARGIN)} if sequential else {}),
+        "invalid": sum(not line["valid"] and not _refused(line) for line in run.done().values()),
     }

@@ -23,6 +23,7 @@ from ..watch import Silent, Watcher
 from .arm import PLAIN, Arm, PlannedArm, plan_arm
 from .config import AuditConfig
 from .defaults import read_card
+from .endpoint import is_endpoint
 from .folder import is_folder
 from .measure import measure
 from .model import OpenModel, open_model
@@ -78,7 +79,10 @@ def prepare_compare(config: AuditConfig) -> PreparedComparison:
     """
     if is_folder(config.source):
         raise InputError(f"{config.source}: the images of a folder are made already; compare needs a model")
-    audit = prepare(dataclasses.replace(config, interventions=(), out=None))
+    if is_endpoint(config.source):
+        raise InputError(f"{config.source}: nothing can be attached to an endpoint; compare needs a model")
+    paired = dataclasses.replace(config.effort, paired=True)
+    audit = prepare(dataclasses.replace(config, effort=paired, interventions=(), out=None))
     texts = dict.fromkeys([*config.interventions, *_baselines(audit.concepts)])
     card = read_card(config.source)
     arms = tuple(plan_arm([text], card, audit.concepts, config.effort.seed) for text in texts)

@@ -81,13 +81,15 @@ class Question(Record):
 class Effort(Record):
     """How many images, and from which seed.
 
-    With `precision` the number follows from the wanted half-width; with `until_decided` each prompt stops by itself,
-    and the number is the most that it takes.
+    With `precision` each prompt stops as soon as the confidence sequences of its shares have that half-width, with
+    `until_decided` as soon as its verdict is reached; the number is then the most that it takes. Where arms are
+    `paired` all need the same images, and `precision` fixes their number beforehand.
     """
 
     images_per_prompt: int | None = None
     precision: float | None = None
     until_decided: bool = False
+    paired: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -100,18 +102,52 @@ class Effort(Record):
             raise InputError(f"--precision {self.precision}: expected a half-width between 0 and 0.5, such as 0.05")
 
     @property
+    def stops(self) -> bool:
+        """Whether each prompt stops by its own numbers."""
+        return self.until_decided or (self.precision is not None and not self.paired)
+
+    @property
     def images(self) -> int:
-        """Images per prompt row: as given, or from the precision, or 100, at which *fair* can be found."""
+        """Images per prompt row, at most: as given, or from the precision, or 100, at which *fair* can be found."""
         if self.precision is not None:
-            return images_for(self.precision)
+            from ..metrics.sequences import images_for_sequence  # needs scipy, which help does not
+
+            # Ten classes at once need the highest level; what two need less they do not take.
+            return images_for(self.precision) if self.paired else images_for_sequence(self.precision, 0.995)
         return (400 if self.until_decided else 100) if self.images_per_prompt is None else self.images_per_prompt
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EndpointOptions(Record):
+    """How an OpenAI-compatible endpoint is asked.
+
+    Args:
+        model: its name there.
+        max_cost: what the run may cost over all sessions; None for no cap.
+        image_price: of an image, in the same currency; None where the endpoint says it in `usage.cost`, or nobody.
+        concurrency: requests at a time.
+        seeds: whether to send each image's seed; not every endpoint takes one.
+    """
+
+    model: str | None = None
+    max_cost: float | None = None
+    image_price: float | None = None
+    concurrency: int = 4
+    seeds: bool = False
+
+    def __post_init__(self) -> None:
+        at_least("--concurrency", self.concurrency, 1)
+        for option, value in (("--max-cost", self.max_cost), ("--image-price", self.image_price)):
+            if value is not None and not (math.isfinite(value) and value >= 0):
+                raise InputError(f"{option} {value}: expected an amount of 0 or more, such as 5.00")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AuditConfig:
     """One audit. `source` is a model or a folder of images; `out` None means a directory named by the configuration.
 
-    `interventions` are SPECs, attached together in order.
+    `panel` names judges that vote together with `judge`; `labels` is a sheet of human labels. `interventions` are
+    SPECs, attached together in order; `plan` is a file that `plan --lock` wrote before.
     """
 
     source: str
@@ -119,8 +155,12 @@ class AuditConfig:
     effort: Effort = Effort()
     image: ImageOptions = ImageOptions()
     model: ModelOptions = ModelOptions()
+    endpoint: EndpointOptions = EndpointOptions()
     judge: str | None = None
+    panel: tuple[str, ...] = ()
+    labels: Path | None = None
     interventions: tuple[str, ...] = ()
+    plan: Path | None = None
     out: Path | None = None
     command: str = ""
 

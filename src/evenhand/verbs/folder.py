@@ -55,13 +55,20 @@ def read_manifest(folder: Path, concepts: Sequence[Concept]) -> tuple[Item, ...]
             if needed not in columns:
                 found = ", ".join(columns) or "none"
                 raise InputError(f"{path}, line 1: no column {needed!r}; found: {found}")
-        items = []
+        items: list[Item] = []
+        listed: dict[str, int] = {}
         for record in reader:
             if None in record or None in record.values():
                 place = f"line {reader.line_num}, column {len(lines[reader.line_num - 1]) + 1}"
                 raise InputError(f"{path}, {place}: expected {len(columns)} fields, as in the header")
             fields = {str(key): str(value) for key, value in record.items()}
             items.append(_item(path, reader.line_num, fields, concepts))
+            first = listed.setdefault(items[-1].file, reader.line_num)
+            if first != reader.line_num:
+                raise InputError(
+                    f"{path}, line {reader.line_num}: {items[-1].file} stands in line {first} already; an image that "
+                    "counts twice makes intervals too narrow, remove one"
+                )
     except csv.Error as error:
         # The reader stands at the last good record; the one below it has the quote that does not close.
         line = min(reader.line_num + 1, len(lines))

@@ -105,7 +105,12 @@ def _judge_stored(source: Source, run: RunDirectory, series: Series, stored: Map
     open_keys = [key for key in stored if key not in judged]
     for start in range(0, len(open_keys), batch):
         keys = open_keys[start : start + batch]
-        _judge(source, run, series, {key: Sample(request=stored[key], image=run.image(key)) for key in keys})
+        done = run.done()
+        _judge(source, run, series, {key: _stored(run, done[key], stored[key], key) for key in keys})
+
+
+def _stored(run: RunDirectory, line: Mapping[str, Any], request: Request, key: str) -> Sample:
+    return Sample(request=request, image=run.image(key), evidence=line.get("evidence") or {})
 
 
 class _Meter:

@@ -16,8 +16,11 @@ from ..store import check_out
 from .arm import NOTHING, PlannedArm, plan_arm
 from .config import AuditConfig, half_width_at
 from .defaults import asked_settings, read_card
+from .endpoint import base_url, check_cost, check_endpoint, is_endpoint
 from .folder import MANIFEST, Item, is_folder, labelled_concepts, read_manifest, series_of_folder
-from .sequential import check_until_decided
+from .labels import read_sheet
+from .registration import read_lock
+from .sequential import check_stopping
 from .series import Series, concepts_of, series_of
 
 MARGIN = 0.10
@@ -72,12 +75,14 @@ def prepare(config: AuditConfig) -> Prepared:
 
     Raises: InputError (or a subclass) for anything about the request that cannot be used.
     """
-    if config.source.startswith(("http://", "https://")):
-        raise InputError(f"{config.source}: auditing an endpoint comes with a later version; give a model or a folder")
-    series, asked, judge, items = (_of_folder if is_folder(config.source) else _of_model)(config)
+    if config.plan is not None:
+        read_lock(config.plan)
+    of = _of_endpoint if is_endpoint(config.source) else _of_folder if is_folder(config.source) else _of_model
+    series, asked, judge, items = of(config)
+    _check_judges(config, series, judge)
     arm = _arm(config, series)
-    if config.effort.until_decided:
-        _check_until_decided(config, series)
+    if config.effort.stops:
+        check_stopping(config.effort, series, folder=is_folder(config.source))
     resolved = _resolved(config, series, asked, judge, items)
     out = config.out or Path("runs") / f"audit-{content_hash(resolved)[:8]}"
     return Prepared(
@@ -103,6 +108,13 @@ def _of_model(config: AuditConfig) -> _Parts:
     return series, asked_settings(card, config.image), judge, {}
 
 
+def _of_endpoint(config: AuditConfig) -> _Parts:
+    asked = check_endpoint(config)
+    series = series_of(config.question, config.effort, {}, config.image.negative_prompt)
+    check_cost(sum(len(one.requests) for one in series), config.endpoint, most=config.effort.stops)
+    return series, asked, config.judge or DEFAULT_JUDGE, {}
+
+
 def _of_folder(config: AuditConfig) -> _Parts:
     if config.question.prompts is not None:
         raise InputError(f"--prompts {config.question.prompts}: the prompts of a folder stand in its {MANIFEST}")
@@ -119,6 +131,20 @@ def _of_folder(config: AuditConfig) -> _Parts:
     return (series,), {}, config.judge if unlabelled else None, by_request
 
 
+def _check_judges(config: AuditConfig, series: tuple[Series, ...], judge: str | None) -> None:
+    names = [config.judge, *config.panel]
+    twice = [name for name in names if name is not None and names.count(name) > 1]
+    if twice:
+        raise InputError(f"--judge {twice[0]} is given twice: a panel is made of different judges")
+    if config.panel and judge is None:
+        raise InputError(f"--judge {config.judge}: {MANIFEST} has a label for every concept, so no judge is asked")
+    if config.labels is None:
+        return
+    if config.effort.stops:
+        raise InputError("--labels: intervals for a fixed number of images do not hold in a run that stops by itself")
+    read_sheet(config.labels, [concept for one in series for concept in one.concepts])
+
+
 def _arm(config: AuditConfig, series: tuple[Series, ...]) -> PlannedArm:
     if not config.interventions:
         return NOTHING
@@ -126,12 +152,6 @@ def _arm(config: AuditConfig, series: tuple[Series, ...]) -> PlannedArm:
         raise InputError(f"--with {config.interventions[0]}: the images of a folder are made already; give a model")
     concepts = [concept for one in series for concept in one.concepts]
     return plan_arm(config.interventions, read_card(config.source), concepts, config.effort.seed)
-
-
-def _check_until_decided(config: AuditConfig, series: tuple[Series, ...]) -> None:
-    if is_folder(config.source):
-        raise InputError("--until-decided: the images of a folder are made already; leave it out")
-    check_until_decided(series)
 
 
 def _resolved(
@@ -165,8 +185,15 @@ def _resolved(
     }
     if config.effort.until_decided:
         resolved["until_decided"] = True
+    if config.effort.stops and config.effort.precision is not None:
+        resolved["precision"] = config.effort.precision
+    if config.panel:
+        resolved["panel"] = config.panel
     if config.interventions:
         resolved["with"] = config.interventions
+    if is_endpoint(config.source):
+        resolved["source"] = base_url(config.source)
+        resolved["endpoint"] = {"model": config.endpoint.model, "seeds": config.endpoint.seeds}
     # As it will be read back from run.json: lists where tuples were.
     return json.loads(canonical_json(resolved))
 
@@ -177,13 +204,18 @@ def describe(prepared: Prepared) -> list[str]:
     for one in prepared.series:
         names = ", ".join(concept.name for concept in one.concepts)
         per_row = len(one.requests) / len(one.rows)
+        most, width = "", f"a share of one half has a 95 % interval of +-{half_width_at(round(per_row)):.3f} per prompt"
+        if prepared.config.effort.stops:
+            most, width = "at most ", "each prompt stops by its own numbers"
         lines.append(
-            f"{one.name}: {len(one.rows)} prompts x {per_row:g} images = {len(one.requests)} images, read for {names}; "
-            f"a share of one half has a 95 % interval of +-{half_width_at(round(per_row)):.3f} per prompt"
+            f"{one.name}: {most}{len(one.rows)} prompts x {per_row:g} images = {len(one.requests)} images, "
+            f"read for {names}; {width}"
         )
         if one.left_out:
             lines.append(f"{one.name}: {left_out(one)}")
-    if not prepared.items:
+    if is_endpoint(prepared.config.source):
+        lines += _price(prepared)
+    elif not prepared.items:
         steps, guidance = prepared.asked["steps"], prepared.asked["guidance"]
         if steps is None or guidance is None:
             lines.append("denoiser evaluations: known once the model is loaded (give --steps and --guidance)")
@@ -196,6 +228,13 @@ def describe(prepared: Prepared) -> list[str]:
             )
     lines.append(f"run directory: {prepared.out}" + (" (continued)" if prepared.known else ""))
     return lines
+
+
+def _price(prepared: Prepared) -> list[str]:
+    price = prepared.config.endpoint.image_price
+    if price is None:
+        return ["cost: not known (give --image-price)"]
+    return [f"cost: {prepared.images} images x {price:g} = {prepared.images * price:.2f}"]
 
 
 def left_out(series: Series) -> str:
