@@ -19,6 +19,7 @@ from ..verbs.config import AuditConfig, Effort, GenerateConfig, Question
 from . import options as given
 from .exits import Commands
 from .listings import LISTINGS
+from .serve import serve
 from .terminal import Bars, calm
 
 app = typer.Typer(
@@ -327,6 +328,9 @@ def diff(
         console.print(f"{found.old} to {found.new}: {found.pairs} pairs of images{lone}", markup=False, highlight=False)
         console.print(difference_table(found))
     check_gate(found, GATES[gate], margin)
+
+
+app.command()(serve)
 
 
 @app.command("list")
