@@ -76,14 +76,16 @@ class Signer:
                 "a signing key is given, and c2pa-python is not installed: pip install 'evenhand[serve]'"
             ) from None
         try:
-            chain, key = given.certificates.read_text("ascii"), given.key.read_text("ascii")
-        except (OSError, UnicodeDecodeError) as error:
+            chain, key = given.certificates.read_bytes(), given.key.read_bytes()
+        except OSError as error:
             raise InputError(f"the signing key cannot be read: {error}") from None
         self._secrets = (given.algorithm, chain, key)
         try:
             self.sign(marked_png(np.zeros((1, 1, 3), np.uint8), {}), {})
         except Exception as error:  # the library has one error class per way to fail
-            raise InputError(f"the signing key cannot be used: {str(error).strip().splitlines()[0]}") from None
+            raise InputError(
+                f"the signing key cannot be used: {(str(error).strip() or type(error).__name__).splitlines()[0]}"
+            ) from None
 
     def sign(self, png: bytes, made: Mapping[str, Any]) -> bytes:
         """The same picture with a manifest that says that a model made it, and which.
@@ -103,7 +105,7 @@ class Signer:
         }
         out = io.BytesIO()
         algorithm, chain, key = self._secrets
-        info = self._c2pa.C2paSignerInfo(algorithm, chain, key, None)
+        info = self._c2pa.C2paSignerInfo(algorithm.encode(), chain, key, None)
         with self._c2pa.Signer.from_info(info) as signer, self._c2pa.Builder(manifest) as builder:
             builder.sign(signer, "image/png", io.BytesIO(png), out)
         return out.getvalue()

@@ -96,8 +96,11 @@ class UpstreamBackend:
         by_prompt: dict[str, list[Order]] = {}
         for order in orders:
             by_prompt.setdefault(order.prompt, []).append(order)
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._group(prompt, some, size)) for prompt, some in by_prompt.items()]
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._group(prompt, some, size)) for prompt, some in by_prompt.items()]
+        except BaseExceptionGroup as failed:  # the first one says it; the others were called off
+            raise failed.exceptions[0] from None
         return [one for task in tasks for one in task.result()]
 
     async def _group(self, prompt: str, orders: Sequence[Order], size: str | None) -> list[Made]:
