@@ -35,7 +35,7 @@ class ForRows:
     rows: RowsOf
 
     def __post_init__(self) -> None:
-        if self.one.site not in _RESTRICTED:
+        if self.one.site not in RESTRICTED:
             raise InputError(
                 f"{self.one.name} acts on whole batches (site {self.one.site}); it cannot be given to some images only"
             )
@@ -63,7 +63,7 @@ class ForRows:
         """The effect on one call; None where no image is meant."""
         rows = tuple(bool(one) for one in self.rows(call))
         effect: Any = self.one.begin(call) if any(rows) else None
-        return effect if effect is None or all(rows) else _RESTRICTED[self.site](effect, rows)
+        return effect if effect is None or all(rows) else _EFFECTS[self.site](effect, rows)
 
 
 class _Restricted:
@@ -139,7 +139,7 @@ class _Term(_Restricted):
         return None if term is None else self._only(term, torch.zeros_like(term))
 
 
-_RESTRICTED: Mapping[Site, type[_Restricted]] = {
+_EFFECTS: Mapping[Site, type[_Restricted]] = {
     "prompt": _Prompts,
     "text embedding": _Embeddings,
     "initial noise": _Noise,
@@ -147,3 +147,6 @@ _RESTRICTED: Mapping[Site, type[_Restricted]] = {
     "latent": _Latents,
     "prediction": _Term,
 }
+
+RESTRICTED: frozenset[Site] = frozenset(_EFFECTS)
+"""Sites at which an intervention can be given to some images only."""

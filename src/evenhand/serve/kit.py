@@ -11,8 +11,8 @@ from ..concepts.concept import JOINT, Concept
 from ..errors import DeclinedError, InputError
 from ..host.host import Host
 from ..host.sampler import sample
-from ..host.sites import Attachable, Call
-from ..interventions.for_rows import ForRows
+from ..host.sites import Attachable, Call, Site
+from ..interventions.for_rows import RESTRICTED, ForRows
 from ..interventions.policy import Category, SafetyPolicy
 from ..methods.concept_vector import vector_interventions
 from ..methods.fitting import Fitted
@@ -109,7 +109,7 @@ def build_kit(policy: Policy, specs: Sequence[str], host: Host, watcher: Watcher
                 for name, one in builder.shown(rule.method, rule.concept, concept).items():
                     named[f"{concept.name}={name}"] = one
         for name, offer in policy.interventions.items():
-            named[f"+{name}"] = _restrictable(builder.plain(offer.spec), f"interventions.{name}")
+            named[f"+{name}"] = builder.plain(offer.spec, f"interventions.{name}")
         kit = Kit(always=tuple(always), named=named)
         rehearse(kit, host)
     said = tuple(dict.fromkeys(str(one.message) for one in remarks if issubclass(one.category, UserWarning)))
@@ -133,13 +133,10 @@ def rehearse(kit: Kit, host: Host) -> None:
         raise InputError(f"the policy cannot hold on {host.name}: {error}") from None
 
 
-def _restrictable(built: Sequence[Attachable], where: str) -> tuple[Attachable, ...]:
-    try:
-        for one in built:
-            ForRows(one=one, rows=lambda call: [True] * call.images)
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from None
-    return tuple(built)
+def _check_restrictable(site: Site, what: str) -> None:
+    """Raises InputError for a method that cannot be given to some images only; before anything is fitted."""
+    if site not in RESTRICTED:
+        raise InputError(f"{what}: it acts on whole batches (site {site}), and images of several requests share one")
 
 
 class _Builder:
@@ -148,12 +145,19 @@ class _Builder:
     def __init__(self, host: Host, fits: Fits, setting: Setting) -> None:
         self._host, self._fits, self._setting = host, fits, setting
 
-    def plain(self, text: str) -> tuple[Attachable, ...]:
-        """Those of a SPEC; one that draws classes by itself is refused, because a server counts no images."""
+    def plain(self, text: str, where: str | None = None) -> tuple[Attachable, ...]:
+        """Those of a SPEC; one that draws classes by itself is refused, because a server counts no images.
+
+        Args:
+            text: the SPEC.
+            where: the place in the policy of one that is meant for some images; None for all.
+        """
         spec, setting = parse_spec(text), self._setting
         if spec.path is not None:
             saved = load_saved(spec.path, self._host)
             spec, setting = recalled(spec, saved), dataclasses.replace(setting, fitted=saved)
+        if where is not None:
+            _check_restrictable(method_of(spec)[0].site, where)
         if assigned(spec, setting):
             raise InputError(
                 f"{text}: it draws classes by the number of the image, which a server does not have; give class=, or "
@@ -172,6 +176,7 @@ class _Builder:
                 f"fairness of {concept.name}: method {method!r}, expected one that takes class= "
                 f"({', '.join(usable)}), or {PROMPT_MIX}"
             )
+        _check_restrictable(known.site, f"fairness of {concept.name} by {method}")
         found = {}
         for label, share in zip(concept.class_names, concept.reference, strict=True):
             if share > 0:
@@ -179,8 +184,9 @@ class _Builder:
                 if "filter" in {parameter.name for parameter in known.parameters}:
                     one = dataclasses.replace(one, parameters={**one.parameters, "filter": "off"})
                 method_of(one)
-                built = self._built(lambda one=one: interventions(one, self._setting, self._fits.obtain), one.text)
-                found[label] = _restrictable(built, f"fairness of {concept.name}")
+                found[label] = self._built(
+                    lambda one=one: interventions(one, self._setting, self._fits.obtain), one.text
+                )
         return found
 
     def vectors(self, names: Sequence[str]) -> tuple[Attachable, ...]:

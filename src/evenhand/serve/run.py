@@ -61,6 +61,7 @@ def listen(app: FastAPI, sockets: list[socket.socket]) -> None:
 
 def _bound(host: str, port: int) -> socket.socket:
     """A socket at the address, so that one that is taken is told before the model is loaded."""
+    found: socket.socket | None = None
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -69,5 +70,7 @@ def _bound(host: str, port: int) -> socket.socket:
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         found.bind(address)
     except OSError as error:
+        if found is not None:
+            found.close()
         raise InputError(f"cannot listen at {host}:{port}: {error.strerror or error}; give another --port") from None
     return found
