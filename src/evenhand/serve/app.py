@@ -86,6 +86,13 @@ def create_app(service: Service, keys: Keys | None, *, started: int = 0) -> Fast
         caller_of(request)
         return ModelList(data=[ModelEntry(id=model, created=started)])
 
+    _add_watch(app, service, caller_of, scheme)
+    return app
+
+
+def _add_watch(app: FastAPI, service: Service, caller_of: Callable[[Request], Caller], scheme: list[Any]) -> None:
+    """What is read by those who watch."""
+
     @app.get("/v1/audit", responses=_ERRORS, dependencies=scheme, tags=["watch"])
     async def audit(request: Request) -> dict[str, Any]:
         """Rates with intervals that hold at every look, and the alarms."""
@@ -102,8 +109,6 @@ def create_app(service: Service, keys: Keys | None, *, started: int = 0) -> Fast
     async def health() -> dict[str, str]:
         """Whether it answers."""
         return {"status": "ok"}
-
-    return app
 
 
 def _authentication(keys: Keys | None) -> Callable[[Request], Caller]:
