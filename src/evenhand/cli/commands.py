@@ -19,6 +19,7 @@ from ..verbs.config import AuditConfig, Effort, EndpointOptions, GenerateConfig,
 from . import options as given
 from .exits import Commands
 from .listings import LISTINGS
+from .serve import serve
 from .terminal import Bars, calm
 
 if TYPE_CHECKING:
@@ -359,6 +360,9 @@ def diff(
         console.print(f"{found.old} to {found.new}: {found.pairs} pairs of images{lone}", markup=False, highlight=False)
         console.print(difference_table(found))
     check_gate(found, GATES[gate], margin)
+
+
+app.command()(serve)
 
 
 @app.command("list")
