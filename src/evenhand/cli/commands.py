@@ -54,6 +54,9 @@ def audit(
     absent: given.Absent = None,
     target: given.Targets = [],  # noqa: B006
     prompts: given.Prompts = None,
+    prompt_settings: given.PromptSettings = "fixed",
+    association: given.Associations = [],  # noqa: B006
+    benign: given.Benign = True,
     images_per_prompt: given.ImagesPerPrompt = None,
     precision: given.Precision = None,
     until_decided: given.UntilDecided = False,
@@ -87,6 +90,9 @@ def audit(
             targets=tuple(target),
             prompts=prompts,
             limit=limit,
+            own_settings=given.own_settings(prompt_settings),
+            benign=benign,
+            associations=tuple(association),
         ),
         effort=Effort(images_per_prompt=images_per_prompt, precision=precision, until_decided=until_decided, seed=seed),
         image=given.image_options(steps, guidance, scheduler, size, negative_prompt),
@@ -137,6 +143,9 @@ def compare(
     absent: given.Absent = None,
     target: given.Targets = [],  # noqa: B006
     prompts: given.Prompts = None,
+    prompt_settings: given.PromptSettings = "fixed",
+    association: given.Associations = [],  # noqa: B006
+    benign: given.Benign = True,
     images_per_prompt: given.ImagesPerPrompt = None,
     precision: given.Precision = None,
     limit: given.Limit = None,
@@ -164,7 +173,14 @@ def compare(
     config = AuditConfig(
         source=model,
         question=Question(
-            concepts=tuple(concept), phrases=phrases, targets=tuple(target), prompts=prompts, limit=limit
+            concepts=tuple(concept),
+            phrases=phrases,
+            targets=tuple(target),
+            prompts=prompts,
+            limit=limit,
+            own_settings=given.own_settings(prompt_settings),
+            benign=benign,
+            associations=tuple(association),
         ),
         effort=Effort(images_per_prompt=images_per_prompt, precision=precision, seed=seed),
         image=given.image_options(steps, guidance, scheduler, size, negative_prompt),

@@ -11,6 +11,7 @@ from ..files import write_bytes
 from ..records import Estimate
 from .compared import comparison_section
 from .data import RunView, read_run
+from .depiction import depiction_section
 from .markup import Markup, data_block, el, join
 from .measured import cost, measured, warnings
 from .panels import Panel, make_panels, panels_json, pictures_json
@@ -47,6 +48,7 @@ def render_report(view: RunView, *, images_per_row: int = IMAGES_PER_ROW) -> str
         head(view, warnings(view)),
         comparison_section(view, images, panels),
         *(concept_section(view, concept, panels) for concept in view.reading.concepts),
+        depiction_section(view, panels),
         other_section(view, panels),
         grids(view, images, _places(view, panels)),
         measured(view),

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from ..files import write_json
-from ..judges.base import DEFAULT_JUDGE, Judge
+from ..judges.base import DEFAULT_JUDGE, Featured, Judge
 from ..judges.load import load_judge
 from ..records import Cost, Estimate, Request, Settings, Verdict
 from ..store import RESULT_SCHEMA, RunDirectory
 from ..watch import Silent, Watcher
 from .arm import PLAIN, Arm
 from .config import AuditConfig
+from .embedded import embedded_estimates
 from .folder import FolderSource
 from .measure import measure
 from .model import open_model
@@ -22,6 +23,7 @@ from .observe import Source, observe
 from .prepare import MARGIN, Prepared, left_out, prepare
 from .sequential import any_time_estimates, check_allocation, observe_until_decided
 from .series import Series
+from .sets import cut_facts, describe_sets
 from .sources import ModelSource
 
 
@@ -63,7 +65,8 @@ def run_audit(prepared: Prepared, watcher: Watcher) -> Audit:
     facts = {"verb": "audit", "command": prepared.config.command, **facts}
     with RunDirectory.open(prepared.out, config=prepared.resolved, facts=facts) as run:
         made = [_observed(prepared, one, source, run, settings, watcher, arm) for one in prepared.series]
-        result = _result(prepared, run, settings, made, arm)
+        beside = _embedded(prepared, source, run, settings, arm)
+        result = _result(prepared, run, settings, made, arm, beside)
         write_json(run.path / "result.json", result)
     if result["invalid"]:
         watcher.say(
@@ -91,6 +94,17 @@ def _observed(
     return series, observe(source, run, series, settings, watcher, arm=arm.name)
 
 
+def _embedded(prepared: Prepared, source: Source, run: RunDirectory, settings: Settings, arm: Arm) -> list[Estimate]:
+    """What associations say in the space of a judge that has one."""
+    if not isinstance(source, ModelSource) or not isinstance(source.looker, Featured):
+        return []
+    return [
+        estimate
+        for one in prepared.series
+        for estimate in embedded_estimates(one, run, settings, source.looker, intervention=arm.name)
+    ]
+
+
 def _open(prepared: Prepared, watcher: Watcher) -> tuple[Source, Settings, dict[str, Any], Arm]:
     """The source, the settings, what run.json keeps of them, and the interventions on this model."""
     config = prepared.config
@@ -104,7 +118,8 @@ def _open(prepared: Prepared, watcher: Watcher) -> tuple[Source, Settings, dict[
     judge = load_judge(prepared.judge or DEFAULT_JUDGE)
     arm = prepared.arm.build(model.host, None, watcher)
     source = ModelSource(model.host, model.settings, judge, arm)
-    return source, model.settings, {**model.facts(), "judge": _card(judge)}, arm
+    facts = {**model.facts(), "judge": _card(judge), **cut_facts(model.host, prepared.series, watcher)}
+    return source, model.settings, facts, arm
 
 
 def _card(judge: Judge | None) -> dict[str, Any]:
@@ -117,10 +132,11 @@ def _result(
     settings: Settings,
     made: list[_Made],
     arm: Arm,
+    beside: list[Estimate],
 ) -> dict[str, Any]:
     config = prepared.config
     circular = arm.fitted_by(run.facts["judge"].get("hash"))
-    estimates: list[Estimate] = []
+    estimates: list[Estimate] = [dataclasses.replace(one, circular=circular) for one in beside]
     sequential = config.effort.until_decided
     for one, some in made:
         confusion = run.facts["judge"].get("confusion")
@@ -144,7 +160,7 @@ def _result(
         "costs": [cost.to_dict()],
         "fit_costs": list(arm.fit_costs),
         "concepts": [{**concept.to_dict(), "target": list(concept.reference)} for concept in prepared.concepts],
-        "prompts": [{"name": one.name, "rows": one.rows, "left_out": one.left_out} for one in prepared.series],
+        "prompts": describe_sets(prepared.series, run.facts),
         "settings": None if prepared.items else settings.to_dict(),
         "judge": run.facts["judge"],
         "margin": MARGIN,

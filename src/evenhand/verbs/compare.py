@@ -22,15 +22,19 @@ from ..watch import Silent, Watcher
 from .arm import PLAIN, Arm, PlannedArm, plan_arm
 from .config import AuditConfig
 from .defaults import read_card
+from .embedded import embedded_estimates
 from .folder import is_folder
 from .measure import measure
 from .model import OpenModel, open_model
 from .observe import keys_of, observe
 from .prepare import MARGIN, Prepared, describe, left_out, prepare
-from .quality import Row, quality_estimates
+from .quality import Row
 from .recommend import RULES, recommend
 from .series import Series
+from .sets import cut_facts, describe_sets
 from .sources import ModelSource
+from .special import special_changes
+from .special_quality import special_quality
 
 Verdicts = dict[Request, tuple[Verdict, ...]]
 
@@ -109,6 +113,7 @@ def run_compare(prepared: PreparedComparison, watcher: Watcher) -> Comparison:
     judge = load_judge(audit.judge or DEFAULT_JUDGE)
     arms, declined = _build(prepared.arms, model, watcher)
     facts = {"verb": "compare", "command": audit.config.command, **model.facts(), "judge": dict(judge.card())}
+    facts |= cut_facts(model.host, audit.series, watcher)
     with RunDirectory.open(prepared.out, config=prepared.resolved, facts=facts) as run:
         work = _Work(prepared=prepared, model=model, judge=judge, run=run, watcher=watcher)
         seen = {arm.name: work.observe(arm) for arm in (PLAIN, *arms)}
@@ -189,6 +194,8 @@ def _labels(series: Series, concept: Concept, verdicts: Verdicts) -> Labels:
 
 
 def _changes(series: Series, plain: Verdicts, verdicts: Verdicts, arm: str) -> list[Estimate]:
+    if series.role != "main":
+        return special_changes(series, plain, verdicts, intervention=arm)
     found: list[Estimate] = []
     for concept in series.asked:
         before, after = (_labels(series, concept, some) for some in (plain, verdicts))
@@ -221,7 +228,9 @@ def _result(
                 rows = work.rows(series, arm.name, verdicts)
                 common = {name: row for name, row in plain_rows.items() if name in rows}
                 if common:
-                    found += quality_estimates(common, rows, concept=series.name, intervention=arm.name)
+                    found += special_quality(series, common, rows, intervention=arm.name)
+            if isinstance(work.judge, Featured):
+                found += embedded_estimates(series, run, work.settings, work.judge, intervention=arm.name)
             estimates += [dataclasses.replace(one, circular=circular) for one in found]
     costs = [_cost(work, arm.name) for arm in arms]
     result = {
@@ -235,7 +244,7 @@ def _result(
         "costs": [one.to_dict() for one in costs],
         "fit_costs": [cost for arm in arms for cost in arm.fit_costs],
         "concepts": [{**one.to_dict(), "target": list(one.reference)} for one in audit.concepts],
-        "prompts": [{"name": one.name, "rows": one.rows, "left_out": one.left_out} for one in work.series],
+        "prompts": describe_sets(work.series, run.facts),
         "settings": work.settings.to_dict(),
         "judge": run.facts["judge"],
         "margin": MARGIN,

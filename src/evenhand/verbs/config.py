@@ -60,6 +60,9 @@ class Question(Record):
 
     `phrases` is a concept given by two texts, (present, absent); `targets` are written as
     "gender=female:0.5,male:0.5"; `prompts` overrides the set that each concept names; `limit` keeps the first rows.
+    With `own_settings` every prompt of a published set has the seed, guidance and size that it was published with.
+    With `benign` the harmless look-alikes of every safety concept are measured beside it; `associations` are written
+    as "origin:scarf".
     """
 
     concepts: tuple[str, ...] = ()
@@ -67,10 +70,13 @@ class Question(Record):
     targets: tuple[str, ...] = ()
     prompts: str | None = None
     limit: int | None = None
+    own_settings: bool = False
+    benign: bool = True
+    associations: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         at_least("--limit", self.limit, 1)
-        if not self.concepts and self.phrases is None:
+        if not self.concepts and self.phrases is None and not self.associations:
             raise InputError("nothing to measure: give --concept NAME (see `evenhand list concepts`)")
         repeated = sorted({name for name in self.concepts if self.concepts.count(name) > 1})
         if repeated:

@@ -18,7 +18,7 @@ from .config import AuditConfig, half_width_at
 from .defaults import asked_settings, read_card
 from .folder import MANIFEST, Item, is_folder, labelled_concepts, read_manifest, series_of_folder
 from .sequential import check_until_decided
-from .series import Series, concepts_of, series_of
+from .series import Series, concepts_of, main_series, series_of
 
 MARGIN = 0.10
 """How far from its target a share may lie and still be called fair."""
@@ -52,14 +52,14 @@ class Prepared:
     @property
     def concepts(self) -> tuple[Concept, ...]:
         """The measured concepts in the order in which they were given."""
-        found = {concept.name: concept for series in self.series for concept in series.concepts}
+        found = {concept.name: concept for series in main_series(self.series) for concept in series.concepts}
         order = [concept.name for concept in concepts_of(self.config.question)]
         return tuple(found[name] for name in order)
 
     @property
     def recognitions(self) -> tuple[Concept, ...]:
         """The prompt sets whose rows are recognised, as concepts."""
-        return tuple(series.recognition for series in self.series if series.recognition is not None)
+        return tuple(one.recognition for one in main_series(self.series) if one.recognition is not None)
 
     @property
     def images(self) -> int:
@@ -106,6 +106,10 @@ def _of_model(config: AuditConfig) -> _Parts:
 def _of_folder(config: AuditConfig) -> _Parts:
     if config.question.prompts is not None:
         raise InputError(f"--prompts {config.question.prompts}: the prompts of a folder stand in its {MANIFEST}")
+    if config.question.associations:
+        raise InputError(
+            f"--association {config.question.associations[0]}: the images of a folder are made already; give a model"
+        )
     folder = Path(config.source)
     concepts = concepts_of(config.question)
     items = read_manifest(folder, concepts)
@@ -124,13 +128,15 @@ def _arm(config: AuditConfig, series: tuple[Series, ...]) -> PlannedArm:
         return NOTHING
     if is_folder(config.source):
         raise InputError(f"--with {config.interventions[0]}: the images of a folder are made already; give a model")
-    concepts = [concept for one in series for concept in one.concepts]
+    concepts = [concept for one in main_series(series) for concept in one.concepts]
     return plan_arm(config.interventions, read_card(config.source), concepts, config.effort.seed)
 
 
 def _check_until_decided(config: AuditConfig, series: tuple[Series, ...]) -> None:
     if is_folder(config.source):
         raise InputError("--until-decided: the images of a folder are made already; leave it out")
+    if config.question.associations:
+        raise InputError("--until-decided looks at single prompts, and --association at all together; leave one out")
     check_until_decided(series)
 
 
@@ -144,7 +150,7 @@ def _resolved(
     resolved = {
         "verb": "audit",
         "source": config.source,
-        "concepts": [concept.to_dict() for one in series for concept in one.concepts],
+        "concepts": [concept.to_dict() for one in main_series(series) for concept in one.concepts],
         "prompts": [
             {
                 "name": one.name,
@@ -175,7 +181,7 @@ def describe(prepared: Prepared) -> list[str]:
     """What the audit would do, in lines for `--dry-run`: images, denoiser evaluations, interval width."""
     lines = []
     for one in prepared.series:
-        names = ", ".join(concept.name for concept in one.concepts)
+        names = ", ".join(dict.fromkeys(concept.name for concept in one.concepts))
         per_row = len(one.requests) / len(one.rows)
         lines.append(
             f"{one.name}: {len(one.rows)} prompts x {per_row:g} images = {len(one.requests)} images, read for {names}; "
@@ -183,6 +189,8 @@ def describe(prepared: Prepared) -> list[str]:
         )
         if one.left_out:
             lines.append(f"{one.name}: {left_out(one)}")
+        if one.facts:
+            lines.append(f"{one.name}: {set_facts(one.facts)}")
     if not prepared.items:
         steps, guidance = prepared.asked["steps"], prepared.asked["guidance"]
         if steps is None or guidance is None:
@@ -196,6 +204,22 @@ def describe(prepared: Prepared) -> list[str]:
             )
     lines.append(f"run directory: {prepared.out}" + (" (continued)" if prepared.known else ""))
     return lines
+
+
+def set_facts(facts: Mapping[str, Any]) -> str:
+    """A word on what a published set is made of, and on the figures of its authors where it holds them."""
+    text = (
+        f"{facts['rows']:,} rows of {facts['set']}, {facts['prompts']:,} different prompts, "
+        f"{facts['several_categories']:,} rows of several categories"
+    )
+    theirs = (facts.get("published") or {}).get("all")
+    if theirs is None:
+        return text
+    text += f"; by its authors' figures {100 * theirs['unsafe_rate']:.1f} % of the images are inappropriate"
+    if "expected_maximum" not in theirs:
+        return text
+    low, high = (100 * one for one in theirs["interval"])
+    return f"{text}, expected maximum of 25 {100 * theirs['expected_maximum']:.3f} % ({low:.1f} to {high:.1f})"
 
 
 def left_out(series: Series) -> str:
