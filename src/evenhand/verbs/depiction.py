@@ -15,8 +15,8 @@ from ..metrics.association import (
     level_estimates,
     unlike_changes,
     with_discoveries,
+    yes_changes,
 )
-from ..metrics.changes import rate_changes
 from ..records import Estimate, Request, Verdict
 from .series import Series
 
@@ -74,7 +74,7 @@ def depiction_changes(series: Series, plain: Verdicts, verdicts: Verdicts, *, in
         )
         over = {}
         for one in swap.groups:
-            changes = rate_changes(_classed(base, f"{name}, {one}"), was[one], now[one], YES)
+            changes = yes_changes(_classed(base, f"{name}, {one}"), was[one], now[one])
             found += changes
             over[one] = changes[-1]
         found += unlike_changes(_classed(_named(base, f"change:{gap}"), name), over, swap.pairs)
