@@ -19,6 +19,7 @@ from ..verbs.config import AuditConfig, Effort, GenerateConfig, Question
 from . import options as given
 from .exits import Commands
 from .listings import LISTINGS
+from .models import audit_models
 from .terminal import Bars, calm
 
 app = typer.Typer(
@@ -48,7 +49,7 @@ def root(
 
 @app.command()
 def audit(
-    source: given.Source,
+    source: given.Sources,
     concept: given.Concepts = [],  # noqa: B006  (typer reads the default and never shares it)
     present: given.Present = None,
     absent: given.Absent = None,
@@ -81,9 +82,9 @@ def audit(
     json: given.Json = False,
     quiet: given.Quiet = False,
 ) -> None:
-    """Measure the bias or the safety of a model, or of a folder of images."""
+    """Measure the bias or the safety of a model or of a folder of images; several are compared with the first."""
     config = AuditConfig(
-        source=source,
+        source=source[0],
         question=Question(
             concepts=tuple(concept),
             phrases=given.phrases(present, absent),
@@ -102,14 +103,18 @@ def audit(
         out=out,
         command=_command(),
     )
-    _audit(config, fail_on, dry_run=dry_run, json=json, quiet=quiet)
+    if len(source) > 1:
+        audit_models(source, config, fail_on, dry_run=dry_run, json=json, quiet=quiet)
+    else:
+        _audit(config, fail_on, dry_run=dry_run, json=json, quiet=quiet)
 
 
 def _audit(config: AuditConfig, fail_on: list[str], *, dry_run: bool, json: bool, quiet: bool) -> None:
+    from ..verbs.models import with_lora
     from ..verbs.prepare import describe, prepare
     from ..verbs.thresholds import check_thresholds, parse_threshold
 
-    prepared = prepare(config)
+    prepared = prepare(with_lora(config))
     if fail_on and config.effort.until_decided:
         raise InputError("--fail-on asks for figures over prompts, and --until-decided states none; leave one out")
     thresholds = [parse_threshold(text, prepared.concepts, prepared.recognitions) for text in fail_on]
@@ -311,8 +316,9 @@ def fit(
 def report(run: Annotated[Path, typer.Argument(help="A run directory.")]) -> None:
     """Build the report of a run directory again."""
     from ..report.build import write_report
+    from ..report.models import is_models, write_models_report
 
-    typer.echo(str(write_report(run)))
+    typer.echo(str((write_models_report if is_models(run) else write_report)(run)))
 
 
 @app.command()

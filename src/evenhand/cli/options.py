@@ -12,9 +12,13 @@ from ..verbs.config import ImageOptions, ModelOptions
 
 _IMAGES, _MODEL, _OUTPUT = "Images", "Model", "Output"
 
-Source = Annotated[
-    str,
-    typer.Argument(help="skewville, a Hub id, a diffusers directory, a .safetensors file, or a folder of images."),
+Sources = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="SOURCE...",
+        help="skewville, a Hub id, a diffusers directory, a .safetensors file, or a folder of images; MODEL+LORA "
+        "loads a LoRA. Several are compared with the first.",
+    ),
 ]
 Model = Annotated[str, typer.Argument(help="skewville, a Hub id, a diffusers directory, or one .safetensors file.")]
 Concepts = Annotated[list[str], typer.Option("--concept", help="What to measure: a name or a .toml file; repeat it.")]

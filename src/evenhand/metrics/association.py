@@ -167,7 +167,7 @@ def likeness_differences(
         mean = float(np.mean(values))
         low, high = student_t(values)
         spread = float(np.std(values)) > 1e-12
-        p_value = float(ttest_1samp(values, 0.0).pvalue) if spread else float(abs(mean) < 1e-12)
+        p_value = float(ttest_1samp(values, 0.0)[1]) if spread else float(abs(mean) < 1e-12)
         found.append(
             dataclasses.replace(
                 named, value=mean, low=min(low, mean), high=max(high, mean), n=sum(len(row) for row in rows),

@@ -117,7 +117,8 @@ class Effort(Record):
 class AuditConfig:
     """One audit. `source` is a model or a folder of images; `out` None means a directory named by the configuration.
 
-    `interventions` are SPECs, attached together in order.
+    `interventions` are SPECs, attached together in order. `card` is the model whose card says what is known and how
+    images are made, None for the source itself.
     """
 
     source: str
@@ -129,6 +130,7 @@ class AuditConfig:
     interventions: tuple[str, ...] = ()
     out: Path | None = None
     command: str = ""
+    card: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

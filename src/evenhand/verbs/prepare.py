@@ -97,7 +97,7 @@ _Parts = tuple[tuple[Series, ...], dict[str, Any], str | None, dict[Request, Ite
 
 
 def _of_model(config: AuditConfig) -> _Parts:
-    card = read_card(config.source)
+    card = read_card(config.card or config.source)
     series = series_of(config.question, config.effort, card.knows, config.image.negative_prompt)
     judge = config.judge or card.judge or DEFAULT_JUDGE
     return series, asked_settings(card, config.image), judge, {}
@@ -129,7 +129,7 @@ def _arm(config: AuditConfig, series: tuple[Series, ...]) -> PlannedArm:
     if is_folder(config.source):
         raise InputError(f"--with {config.interventions[0]}: the images of a folder are made already; give a model")
     concepts = [concept for one in main_series(series) for concept in one.concepts]
-    return plan_arm(config.interventions, read_card(config.source), concepts, config.effort.seed)
+    return plan_arm(config.interventions, read_card(config.card or config.source), concepts, config.effort.seed)
 
 
 def _check_until_decided(config: AuditConfig, series: tuple[Series, ...]) -> None:
