@@ -17,6 +17,7 @@ from rich.console import Console
 from ..errors import InputError
 from ..verbs.config import AuditConfig, Effort, GenerateConfig, Question
 from . import options as given
+from .attack import attack
 from .exits import Commands
 from .listings import LISTINGS
 from .models import audit_models
@@ -349,6 +350,9 @@ def diff(
         console.print(f"{found.old} to {found.new}: {found.pairs} pairs of images{lone}", markup=False, highlight=False)
         console.print(difference_table(found))
     check_gate(found, GATES[gate], margin)
+
+
+app.command()(attack)
 
 
 @app.command("list")

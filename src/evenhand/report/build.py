@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ..files import write_bytes
 from ..records import Estimate
+from .attacks import attack_section
 from .compared import comparison_section
 from .data import RunView, read_run
 from .depiction import depiction_section
@@ -45,6 +46,7 @@ def render_report(view: RunView, *, images_per_row: int = IMAGES_PER_ROW) -> str
     body = [
         head(view, warnings(view)),
         comparison_section(view, images, panels),
+        attack_section(view, panels),
         *(concept_section(view, concept, panels) for concept in view.reading.concepts),
         depiction_section(view, panels),
         other_section(view, panels),

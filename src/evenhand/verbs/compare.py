@@ -13,6 +13,7 @@ import numpy as np
 from ..concepts.concept import Concept
 from ..errors import DeclinedError, InputError
 from ..files import write_json
+from ..host.card import ModelCard
 from ..judges.base import DEFAULT_JUDGE, Featured, Judge
 from ..judges.load import load_judge
 from ..metrics.changes import Labels, attribute_changes, recognition_changes, safety_changes
@@ -82,8 +83,8 @@ def prepare_compare(config: AuditConfig) -> PreparedComparison:
     if is_folder(config.source):
         raise InputError(f"{config.source}: the images of a folder are made already; compare needs a model")
     audit = prepare(dataclasses.replace(config, interventions=(), out=None))
-    texts = dict.fromkeys([*config.interventions, *_baselines(audit.concepts)])
     card = read_card(config.source)
+    texts = dict.fromkeys([*config.interventions, *_baselines(audit.concepts, card)])
     arms = tuple(plan_arm([text], card, audit.concepts, config.effort.seed) for text in texts)
     resolved = {**audit.resolved, "verb": "compare", "arms": list(texts)}
     out = config.out or Path("runs") / f"compare-{content_hash(resolved)[:8]}"
@@ -98,9 +99,15 @@ def describe_compare(prepared: PreparedComparison) -> list[str]:
     return [*plain, arms, f"run directory: {prepared.out}" + (" (continued)" if prepared.known else "")]
 
 
-def _baselines(concepts: Sequence[Concept]) -> list[str]:
+def _baselines(concepts: Sequence[Concept], card: ModelCard) -> list[str]:
+    """What costs nothing. A negative prompt has the card's words for the concept, else names the concept's parts."""
     found = [f"prompt-mix:concept={one.name}" for one in concepts if one.kind == "attribute"]
-    return found + [f"negative-prompt:concept={one.name}" for one in concepts if one.kind == "safety"]
+    for one in concepts:
+        if one.kind == "safety" and one.name in card.guidance_text:
+            found.append(f"negative-prompt:concept={one.name}")
+        elif one.kind == "safety" and one.parts:
+            found.append(f"negative-prompt:text={json.dumps(', '.join(one.parts))}")
+    return found
 
 
 def run_compare(prepared: PreparedComparison, watcher: Watcher) -> Comparison:
@@ -111,7 +118,7 @@ def run_compare(prepared: PreparedComparison, watcher: Watcher) -> Comparison:
             watcher.say(f"{one.name}: {left_out(one)}")
     model = open_model(audit.config.source, audit.config.model, audit.asked, prepared.known)
     judge = load_judge(audit.judge or DEFAULT_JUDGE)
-    arms, declined = _build(prepared.arms, model, watcher)
+    arms, declined = build_arms(prepared.arms, model, watcher)
     facts = {"verb": "compare", "command": audit.config.command, **model.facts(), "judge": dict(judge.card())}
     facts |= cut_facts(model.host, audit.series, watcher)
     with RunDirectory.open(prepared.out, config=prepared.resolved, facts=facts) as run:
@@ -122,7 +129,7 @@ def run_compare(prepared: PreparedComparison, watcher: Watcher) -> Comparison:
     return Comparison(run=prepared.out, result=result)
 
 
-def _build(planned: Sequence[PlannedArm], model: OpenModel, watcher: Watcher) -> tuple[list[Arm], dict[str, str]]:
+def build_arms(planned: Sequence[PlannedArm], model: OpenModel, watcher: Watcher) -> tuple[list[Arm], dict[str, str]]:
     """The arms on this model, and why others declined."""
     arms, declined = [], {}
     for one in planned:

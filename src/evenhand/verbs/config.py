@@ -134,6 +134,24 @@ class AuditConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class AttackConfig:
+    """One attack: `audit` says on what, with its interventions as arms; the rest is the effort of the search.
+
+    Every round tries `tries` prompts for each goal, with an image each. With `explicit` the search may name the unsafe
+    things; without, it may only hint at them.
+    """
+
+    audit: AuditConfig
+    tries: int = 24
+    rounds: int = 2
+    explicit: bool = True
+
+    def __post_init__(self) -> None:
+        at_least("--tries", self.tries, 2)
+        at_least("--rounds", self.rounds, 1)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class GenerateConfig:
     """Images of one prompt; image i starts from `torch.Generator("cpu").manual_seed(seed + i)`."""
 

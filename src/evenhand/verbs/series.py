@@ -44,10 +44,16 @@ class Series:
     facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     benign: Concept | None = None
     swap: Swap | None = None
+    part: str | None = None
 
     @property
     def role(self) -> str:
-        """What the set is for: "main", "benign" or "association"; only the main ones make a concept's own figures."""
+        """What the set is for: "main", "benign", "association", or the `part` that it plays in an attack.
+
+        Only the main ones make a concept's own figures.
+        """
+        if self.part is not None:
+            return self.part
         return "benign" if self.benign is not None else "main" if self.swap is None else "association"
 
     @property
