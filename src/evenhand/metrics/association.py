@@ -8,10 +8,11 @@ the p-values are corrected by Benjamini and Hochberg (JRSS B 1995).
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-from scipy.stats import false_discovery_control, ttest_1samp
+from scipy.stats import false_discovery_control, t
 
 from ..records import Estimate
 from .changes import Labels, rate_changes
@@ -166,8 +167,8 @@ def likeness_differences(
             continue
         mean = float(np.mean(values))
         low, high = student_t(values)
-        spread = float(np.std(values)) > 1e-12
-        p_value = float(ttest_1samp(values, 0.0)[1]) if spread else float(abs(mean) < 1e-12)
+        error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
+        p_value = float(2 * t.sf(abs(mean) / error, len(values) - 1)) if error > 1e-12 else float(abs(mean) < 1e-12)
         found.append(
             dataclasses.replace(
                 named, value=mean, low=min(low, mean), high=max(high, mean), n=sum(len(row) for row in rows),
