@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -90,6 +91,7 @@ class ToyHost:
     def __init__(self) -> None:
         self.evaluations = 0
         self.batches: list[int] = []
+        self.pipe = SimpleNamespace(components={})
 
     def card(self) -> dict[str, Any]:
         return {"name": "toy", "hash": "toy-weights", "family": "toy", "class": "ToyPipeline"}

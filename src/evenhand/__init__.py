@@ -23,13 +23,15 @@ if TYPE_CHECKING:
     from .judges.load import load_judge
     from .records import Cost, Estimate, Request, Sample, Settings, Verdict
     from .report.build import write_report
+    from .verbs.attack import attack
     from .verbs.audit import audit
     from .verbs.compare import compare
-    from .verbs.config import AuditConfig, Effort, GenerateConfig, ImageOptions, ModelOptions, Question
+    from .verbs.config import AttackConfig, AuditConfig, Effort, GenerateConfig, ImageOptions, ModelOptions, Question
     from .verbs.fit import FitConfig, fit
     from .verbs.generate import generate
 
 _HOMES = {
+    "AttackConfig": "verbs.config",
     "AuditConfig": "verbs.config",
     "Concept": "concepts.concept",
     "Cost": "records",
@@ -47,6 +49,7 @@ _HOMES = {
     "Sample": "records",
     "Settings": "records",
     "Verdict": "records",
+    "attack": "verbs.attack",
     "audit": "verbs.audit",
     "compare": "verbs.compare",
     "fit": "verbs.fit",
@@ -60,6 +63,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "AttackConfig",
     "AuditConfig",
     "Concept",
     "Cost",
@@ -77,6 +81,7 @@ __all__ = [
     "Sample",
     "Settings",
     "Verdict",
+    "attack",
     "audit",
     "compare",
     "fit",

@@ -59,7 +59,8 @@ class Request(Record):
 
     `row` is the name of the prompt row (a group such as "nurse"), `prompt` the text, `index` the position of
     the image within its row, `seed` starts `torch.Generator("cpu")`; `assigned` is the class that an
-    allocation gave the image, None where nothing was assigned.
+    allocation gave the image, None where nothing was assigned. `guidance`, `width` and `height` are this image's own,
+    None for those of the run.
     """
 
     row: str
@@ -68,6 +69,23 @@ class Request(Record):
     seed: int
     negative_prompt: str | None = None
     assigned: str | None = None
+    guidance: float | None = None
+    width: int | None = None
+    height: int | None = None
+
+    @property
+    def own_settings(self) -> dict[str, Any]:
+        """What this image has in the place of the run's settings, by the names of `Settings`."""
+        own = {"guidance": self.guidance, "width": self.width, "height": self.height}
+        return {name: value for name, value in own.items() if value is not None}
+
+    def to_dict(self) -> dict[str, Any]:
+        """A plain dict that `json` can write; settings of its own are named only where there are any."""
+        plain = Record.to_dict(self)
+        return {key: value for key, value in plain.items() if value is not None or key not in _OWN}
+
+
+_OWN = ("guidance", "width", "height")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -120,7 +138,8 @@ class Estimate(Record):
     """One number of a result with its interval; the fields are those of result.json.
 
     `class_name` is written as "class". A value that is undefined is None with n = 0, else low <= value <= high.
-    `p_value` is that of no change, for paired changes that have a test; else None.
+    `p_value` is that of no change, for paired changes that have a test; else None. `q_value` is the same among many
+    tests, by Benjamini and Hochberg, where they are read together.
     """
 
     metric: str
@@ -141,6 +160,7 @@ class Estimate(Record):
     decision: Literal["fair", "biased", "undecided"] | None = None
     circular: bool = False
     p_value: float | None = None
+    q_value: float | None = None
 
     def __post_init__(self) -> None:
         if self.value is None:

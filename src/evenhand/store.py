@@ -204,6 +204,7 @@ class RunDirectory:
             "file": name if digest else None,
             "sha256": digest,
             "valid": sample.valid,
+            **request.own_settings,
         }
         if sample.evidence:
             line["evidence"] = dict(sample.evidence)

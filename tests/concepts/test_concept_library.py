@@ -41,7 +41,7 @@ def two_classes(**fields: object) -> Concept:
 
 
 def test_every_concept_that_ships_loads_and_has_a_source() -> None:
-    assert set(concept_names()) == {*PERSON, *ITEMS, "wealth", "unsafe"}
+    assert set(concept_names()) == {*PERSON, *ITEMS, "wealth", "unsafe", "inappropriate"}
     for name in concept_names():
         concept = load_concept(name)
         assert concept.name == name
@@ -64,8 +64,8 @@ def test_concepts_name_the_set_where_they_are_measured() -> None:
     assert load_concept("wealth").prompts == "houses"
 
 
-def test_only_unsafe_is_a_safety_concept() -> None:
-    assert [name for name in concept_names() if load_concept(name).kind == "safety"] == ["unsafe"]
+def test_safety_concepts_are_unsafe_things_and_the_categories_of_i2p() -> None:
+    assert [name for name in concept_names() if load_concept(name).kind == "safety"] == ["inappropriate", "unsafe"]
     assert load_concept("unsafe").unsafe_class == "unsafe"
     assert load_concept("unsafe").class_names == ("safe", "unsafe")
 

@@ -24,7 +24,7 @@ Install = Callable[..., ToyHost]
 
 def config(out: Path | None, **changes: Any) -> AuditConfig:
     question = Question(
-        **{"concepts": ("gender", "unsafe"), "limit": 3, **changes.pop("question", {})},
+        **{"concepts": ("gender", "unsafe"), "limit": 3, "benign": False, **changes.pop("question", {})},
     )
     effort = changes.pop("effort", Effort(images_per_prompt=10, seed=1))
     return AuditConfig(source="a/model", question=question, effort=effort, out=out, **changes)

@@ -34,7 +34,7 @@ def test_seeds_do_not_depend_on_the_number_of_images_or_rows() -> None:
 
 
 def test_concepts_of_one_set_share_its_images_and_other_sets_have_their_own() -> None:
-    found = series_of(Question(concepts=("gender", "unsafe", "skin")), SMALL, {})
+    found = series_of(Question(concepts=("gender", "unsafe", "skin"), benign=False), SMALL, {})
     assert [(one.name, [concept.name for concept in one.concepts]) for one in found] == [
         ("occupations", ["gender", "skin"]),
         ("contexts", ["unsafe"]),
@@ -44,7 +44,8 @@ def test_concepts_of_one_set_share_its_images_and_other_sets_have_their_own() ->
 def test_prompts_that_are_given_hold_for_every_concept(tmp_path: Path) -> None:
     file = tmp_path / "mine.txt"
     file.write_text("a photo of a baker\na photo of a king\n")
-    (series,) = series_of(Question(concepts=("gender", "unsafe"), prompts=str(file)), SMALL, {"occupations": ["x"]})
+    question = Question(concepts=("gender", "unsafe"), prompts=str(file), benign=False)
+    (series,) = series_of(question, SMALL, {"occupations": ["x"]})
     assert series.rows == ("a photo of a baker", "a photo of a king")
     assert series.recognition is None
 

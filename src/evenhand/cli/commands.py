@@ -17,8 +17,10 @@ from rich.console import Console
 from ..errors import InputError
 from ..verbs.config import AuditConfig, Effort, EndpointOptions, GenerateConfig, Question
 from . import options as given
+from .attack import attack
 from .exits import Commands
 from .listings import LISTINGS
+from .models import audit_models
 from .serve import serve
 from .terminal import Bars, calm
 
@@ -52,12 +54,15 @@ def root(
 
 @app.command()
 def audit(
-    source: given.Source,
+    source: given.Sources,
     concept: given.Concepts = [],  # noqa: B006  (typer reads the default and never shares it)
     present: given.Present = None,
     absent: given.Absent = None,
     target: given.Targets = [],  # noqa: B006
     prompts: given.Prompts = None,
+    prompt_settings: given.PromptSettings = "fixed",
+    association: given.Associations = [],  # noqa: B006
+    benign: given.Benign = True,
     images_per_prompt: given.ImagesPerPrompt = None,
     precision: given.Precision = None,
     until_decided: given.UntilDecided = False,
@@ -89,15 +94,18 @@ def audit(
     json: given.Json = False,
     quiet: given.Quiet = False,
 ) -> None:
-    """Measure the bias or the safety of a model, or of a folder of images."""
+    """Measure the bias or the safety of a model or of a folder of images; several are compared with the first."""
     config = AuditConfig(
-        source=source,
+        source=source[0],
         question=Question(
             concepts=tuple(concept),
             phrases=given.phrases(present, absent),
             targets=tuple(target),
             prompts=prompts,
             limit=limit,
+            own_settings=given.own_settings(prompt_settings),
+            benign=benign,
+            associations=tuple(association),
         ),
         effort=Effort(images_per_prompt=images_per_prompt, precision=precision, until_decided=until_decided, seed=seed),
         image=given.image_options(steps, guidance, scheduler, size, negative_prompt),
@@ -117,15 +125,19 @@ def audit(
         out=out,
         command=_command(),
     )
-    _audit(config, fail_on, dry_run=dry_run, json=json, quiet=quiet)
+    if len(source) > 1:
+        audit_models(source, config, fail_on, dry_run=dry_run, json=json, quiet=quiet)
+    else:
+        _audit(config, fail_on, dry_run=dry_run, json=json, quiet=quiet)
 
 
 def _audit(config: AuditConfig, fail_on: list[str], *, dry_run: bool, json: bool, quiet: bool) -> None:
+    from ..verbs.models import with_lora
     from ..verbs.prepare import describe, prepare
     from ..verbs.sequential import ANY_TIME
     from ..verbs.thresholds import check_thresholds, parse_threshold
 
-    prepared = prepare(config)
+    prepared = prepare(with_lora(config))
     if fail_on and config.effort.until_decided:
         raise InputError("--fail-on asks for figures over prompts, and --until-decided states none; leave one out")
     sets = [one.name for one in prepared.series]
@@ -162,6 +174,9 @@ def compare(
     absent: given.Absent = None,
     target: given.Targets = [],  # noqa: B006
     prompts: given.Prompts = None,
+    prompt_settings: given.PromptSettings = "fixed",
+    association: given.Associations = [],  # noqa: B006
+    benign: given.Benign = True,
     images_per_prompt: given.ImagesPerPrompt = None,
     precision: given.Precision = None,
     limit: given.Limit = None,
@@ -189,7 +204,14 @@ def compare(
     config = AuditConfig(
         source=model,
         question=Question(
-            concepts=tuple(concept), phrases=phrases, targets=tuple(target), prompts=prompts, limit=limit
+            concepts=tuple(concept),
+            phrases=phrases,
+            targets=tuple(target),
+            prompts=prompts,
+            limit=limit,
+            own_settings=given.own_settings(prompt_settings),
+            benign=benign,
+            associations=tuple(association),
         ),
         effort=Effort(images_per_prompt=images_per_prompt, precision=precision, seed=seed),
         image=given.image_options(steps, guidance, scheduler, size, negative_prompt),
@@ -362,6 +384,7 @@ def diff(
     check_gate(found, GATES[gate], margin)
 
 
+app.command()(attack)
 app.command()(serve)
 
 

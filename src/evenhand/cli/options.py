@@ -19,13 +19,40 @@ Source = Annotated[
         "endpoint, or a folder of images."
     ),
 ]
+Sources = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="SOURCE...",
+        help="skewville, a Hub id, a diffusers directory, a .safetensors file, the base URL of an OpenAI-compatible "
+        "endpoint, or a folder of images; MODEL+LORA loads a LoRA. Several are compared with the first.",
+    ),
+]
 Model = Annotated[str, typer.Argument(help="skewville, a Hub id, a diffusers directory, or one .safetensors file.")]
 Concepts = Annotated[list[str], typer.Option("--concept", help="What to measure: a name or a .toml file; repeat it.")]
 Present = Annotated[str | None, typer.Option(help="A concept from two texts: this one says that it is there,")]
 Absent = Annotated[str | None, typer.Option(help="and this one that it is not.")]
 Targets = Annotated[list[str], typer.Option("--target", help='Wanted shares, "gender=female:0.5,male:0.5"; repeat it.')]
 Prompts = Annotated[
-    str | None, typer.Option(help="Prompt set by name, or a .txt or .csv file; else the concept's own.")
+    str | None,
+    typer.Option(help="Prompt set by name, i2p, or a .txt, .csv or .parquet file; else the concept's own."),
+]
+PromptSettings = Annotated[
+    str,
+    typer.Option(
+        help="Of a published set such as i2p: fixed (guidance and size of the run), or own (each prompt's own seed, "
+        "guidance and size)."
+    ),
+]
+Associations = Annotated[
+    list[str],
+    typer.Option(
+        "--association",
+        help="GROUPS:ATTRIBUTE,...: what pictures show when the same prompts name each group, origin:scarf; repeat it.",
+    ),
+]
+Benign = Annotated[
+    bool,
+    typer.Option("--benign/--no-benign", help="Beside safety: are harmless look-alikes refused, and do they drift?"),
 ]
 ImagesPerPrompt = Annotated[int | None, typer.Option(help="Images per prompt row; 100 unless given.")]
 UntilDecided = Annotated[
@@ -121,6 +148,13 @@ def model_options(
     return ModelOptions(
         device=device, dtype=dtype, batch_size=batch_size, revision=revision, variant=variant, lora=lora
     )
+
+
+def own_settings(text: str) -> bool:
+    """Whether prompts have their own settings. Raises: InputError for anything but "fixed" and "own"."""
+    if text not in ("fixed", "own"):
+        raise InputError(f"--prompt-settings {text}: expected fixed or own")
+    return text == "own"
 
 
 def phrases(present: str | None, absent: str | None) -> tuple[str, str] | None:

@@ -28,11 +28,17 @@ def report(
     from ..report.build import write_report
     from ..report.data import read_run
     from ..report.exports import EXPORTS, eval_results, junit, model_card, parse_thresholds, write_export
+    from ..report.models import is_models, write_models_report
     from ..verbs.thresholds import check_thresholds, outcomes
 
     unknown = [one for one in export if one not in EXPORTS]
     if unknown:
         raise InputError(f"--export {unknown[0]}: expected {', '.join(EXPORTS)}")
+    if is_models(run):
+        if export or fail_on:
+            raise InputError(f"{run} compares several models: --export and --fail-on take the run of one of them")
+        typer.echo(str(write_models_report(run)))
+        return
     view = read_run(run)
     thresholds = parse_thresholds(view, fail_on)
     texts = {}

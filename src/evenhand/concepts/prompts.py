@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 from ..errors import ConceptError
 from ..records import Record
+from .benchmark_sets import FORMATS, Entry, facts_of, fetch_i2p, format_of, read_benchmark
 from .concept import Concept, ConceptClass
 from .prompt_files import read_prompt_file
 from .reading import did_you_mean, parse_toml, read_text
 
 _PROMPT_SETS = Path(__file__).parent / "prompt_sets"
-_FILES = (".txt", ".csv")
+_FILES = (".txt", ".csv", ".parquet")
+I2P = "i2p"
+"""The set that is fetched from the Hub by its name alone."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,11 +29,13 @@ class PromptRow(Record):
         name: what results call the row.
         templates: the prompts themselves; image i uses template i mod T.
         phrase: what a picture of this row shows ("a photo of a nurse"), for the metric `recognised`; None: unsaid.
+        published: of a published set, what its file says of the row: categories, seed, guidance, size; None elsewhere.
     """
 
     name: str
     templates: tuple[str, ...]
     phrase: str | None = None
+    published: Entry | None = None
 
     def prompt(self, index: int) -> str:
         """The prompt of image `index`."""
@@ -37,12 +43,23 @@ class PromptRow(Record):
 
     def to_dict(self) -> dict[str, Any]:
         """A plain dict that `json` can write."""
-        return {"name": self.name, "templates": list(self.templates), "phrase": self.phrase}
+        plain = {"name": self.name, "templates": list(self.templates), "phrase": self.phrase}
+        return plain if self.published is None else {**plain, "published": dataclasses.asdict(self.published)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """The row of a dict made by `to_dict`; unknown keys are an error."""
+        fields = dict(data)
+        told = fields.pop("published", None)
+        entry = None if told is None else Entry(**{**told, "categories": tuple(told["categories"])})
+        return cls(**{**fields, "templates": tuple(fields["templates"])}, published=entry)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PromptSet(Record):
     """Rows of prompts under one name; `recognised` says that the rows' phrases tell the pictures apart.
+
+    `facts` are those of a published set: how many rows, different prompts, and rows of each category it has.
 
     Raises: ConceptError for a set without rows, or with two rows of one name.
     """
@@ -51,12 +68,13 @@ class PromptSet(Record):
     rows: tuple[PromptRow, ...]
     source: str = ""
     recognised: bool = False
+    facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        names = [row.name for row in self.rows]
-        if not names:
+        counts = Counter(row.name for row in self.rows)
+        if not counts:
             raise ConceptError(f'prompt set "{self.name}" has no prompts; give one or more')
-        twice = [name for name in names if names.count(name) > 1]
+        twice = [name for name, count in counts.items() if count > 1]
         if twice:
             raise ConceptError(f'prompt set "{self.name}": row "{twice[0]}" is given twice; keep one')
 
@@ -87,7 +105,8 @@ class PromptSet(Record):
     def to_dict(self) -> dict[str, Any]:
         """A plain dict that `json` can write."""
         rows = [row.to_dict() for row in self.rows]
-        return {"name": self.name, "rows": rows, "source": self.source, "recognised": self.recognised}
+        plain = {"name": self.name, "rows": rows, "source": self.source, "recognised": self.recognised}
+        return {**plain, "facts": dict(self.facts)} if self.facts else plain
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
@@ -109,23 +128,53 @@ def load_prompts(name_or_path: str | Path) -> PromptSet:
     one group are the templates of one row. A column `phrase` says what a row's pictures show ("a photo of a picnic");
     where every row has one, it is measured whether they are recognised among each other.
 
+    "i2p" is I2P from the Hub. The files of published sets (`FORMATS`) are known by their columns, or by the set's name
+    before the path: "ring-a-bell:prompts.csv". Each record is a row of its own; a prompt that stands there again has
+    its number behind it.
+
     Raises: ConceptError when there is no such set, or the file is empty or malformed (line and column are named).
     """
     text = str(name_or_path)
     if text in prompt_set_names():
         return _built_in(text)
+    if text == I2P:
+        return _published(I2P, read_benchmark(fetch_i2p()), I2P)
+    prefix, _, rest = text.partition(":")
+    if prefix in FORMATS and rest:
+        return _published(Path(rest).name, read_benchmark(Path(rest), prefix), prefix)
     path = Path(text)
     if path.suffix.lower() not in _FILES:
         raise ConceptError(
-            f'unknown prompt set "{text}"; expected one of {", ".join(prompt_set_names())}, or a .txt or .csv file'
-            f"{did_you_mean(text, prompt_set_names())}"
+            f'unknown prompt set "{text}"; expected one of {", ".join(prompt_set_names())}, {I2P}, a .txt, .csv or '
+            f".parquet file, or one of {', '.join(f'{name}:FILE' for name in FORMATS)}"
+            f"{did_you_mean(text, [*prompt_set_names(), *FORMATS])}"
         )
+    known = format_of(path)
+    if known is not None:
+        return _published(path.name, read_benchmark(path, known), known)
     rows = read_prompt_file(path)
     return PromptSet(
         name=path.name,
         rows=tuple(PromptRow(name=name, templates=tuple(row.prompts), phrase=row.phrase) for name, row in rows.items()),
         source=f"file {path.name}",
         recognised=all(row.phrase for row in rows.values()),
+    )
+
+
+def _published(name: str, entries: Sequence[Entry], kind: str) -> PromptSet:
+    seen: Counter[str] = Counter()
+    names: set[str] = set()
+    rows = []
+    for entry in entries:
+        plain = called = entry.prompt.strip()
+        seen[plain] += 1
+        while called in names:
+            called = f"{plain} ({seen[plain]})"
+            seen[plain] += called in names
+        names.add(called)
+        rows.append(PromptRow(name=called, templates=(entry.prompt,), published=entry))
+    return PromptSet(
+        name=name, rows=tuple(rows), source=FORMATS[kind].source, facts=facts_of(entries, FORMATS[kind].title)
     )
 
 

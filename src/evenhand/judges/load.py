@@ -14,6 +14,7 @@ from evenhand.skewville.shipped import load_clip, load_convnet
 
 from .base import DEFAULT_JUDGE, Judge
 from .classifier import ClassifierJudge
+from .plugins import load_plugin, plugin_names
 from .zero_shot import ZeroShotJudge
 
 _REFUSED = ".bin and .pt weights are pickled and are refused; give a directory or Hub id with safetensors"
@@ -25,11 +26,12 @@ def judge_names() -> dict[str, str]:
         "clip": "Skewville's report judge: a small CLIP, zero-shot; makes the printed figures",
         "convnet": "Skewville's fit judge: a small classifier; for fitting, filtering and stopping",
         DEFAULT_JUDGE: "zero-shot CLIP from the Hub; the default for other models",
+        **plugin_names(),
     }
 
 
 def load_judge(name: str) -> Judge:
-    """A judge by name: `clip`, `convnet`, the Hub id of a CLIPModel, or a local directory that holds one.
+    """A judge by name: `clip`, `convnet`, a plug-in, the Hub id of a CLIPModel, or a local directory that holds one.
 
     Raises:
         ModelError: the judge is unknown, cannot be reached or is not a CLIPModel.
@@ -40,6 +42,9 @@ def load_judge(name: str) -> Judge:
     if name in JUDGE_DIRECTORIES:
         directory = JUDGE_DIRECTORIES[name]
         return ZeroShotJudge(*load_clip(directory), name=name, facts=_facts(directory))
+    plugin = load_plugin(name)
+    if plugin is not None:
+        return plugin
     path = Path(name)
     if path.is_dir():
         if not (path / "config.json").is_file():

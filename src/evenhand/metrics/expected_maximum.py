@@ -7,10 +7,11 @@ with probability C(i - 1, m - 1) / C(N, m).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 
+from .clusters import cluster_draws
 from .intervals import CONFIDENCE, Interval
 
 DRAWN = 25
@@ -29,20 +30,43 @@ def expected_maximum(values: Sequence[float], drawn: int = DRAWN) -> float:
 
 
 def expected_maximum_interval(
-    values: Sequence[float], drawn: int = DRAWN, *, confidence: float = CONFIDENCE, draws: int = 2_000, seed: int = 0
+    values: Sequence[float],
+    drawn: int = DRAWN,
+    *,
+    clusters: Sequence[Hashable] | None = None,
+    confidence: float = CONFIDENCE,
+    draws: int = 2_000,
+    seed: int = 0,
 ) -> Interval:
     """An interval for prompts like these: the prompts are resampled, each with its own images kept together.
 
     The largest rates decide, and resampling cannot know larger ones than it has seen, so it is the percentile interval,
     stretched to hold the value itself; with few prompts it is too narrow at its upper end.
+
+    Args:
+        values: one per row; at least `drawn`.
+        drawn: how many are looked at together.
+        clusters: the prompt of each row, where one stands in several rows: these are then drawn together. None: every
+            row is a prompt of its own.
+        confidence: two-sided level.
+        draws: how often the prompts are resampled.
+        seed: of the resampling.
     """
     rng = np.random.default_rng([seed, 25])
     ordered, weights = np.asarray(values, dtype=float), _weights(len(values), drawn)
-    rows = rng.integers(0, len(ordered), (draws, len(ordered)))
-    found = np.sort(ordered[rows], axis=1) @ weights
+    if clusters is None or len(set(clusters)) == len(values):
+        rows = rng.integers(0, len(ordered), (draws, len(ordered)))
+        found = np.sort(ordered[rows], axis=1) @ weights
+    else:
+        found = np.array([_of_draw(ordered, chosen, drawn) for chosen in cluster_draws(clusters, draws, rng)])
     low, high = np.quantile(found, [(1 - confidence) / 2, (1 + confidence) / 2])
     value = float(np.sort(ordered) @ weights)
     return min(float(low), value), max(float(high), value)
+
+
+def _of_draw(values: np.ndarray, chosen: np.ndarray, drawn: int) -> float:
+    """A resample of whole clusters may have fewer rows than are drawn; then all of them are looked at."""
+    return expected_maximum(values[chosen].tolist(), min(drawn, len(chosen)))
 
 
 def _weights(count: int, drawn: int) -> np.ndarray:
@@ -50,9 +74,6 @@ def _weights(count: int, drawn: int) -> np.ndarray:
     if not 1 <= drawn <= count:
         raise ValueError(f"{count} values; expected at least as many as are drawn, {drawn}")
     weights = np.zeros(count)
-    weight = drawn / count
-    for place in range(count, drawn - 1, -1):
-        weights[place - 1] = weight
-        if place > 1:
-            weight *= (place - drawn) / (place - 1)
+    places = np.arange(count, drawn, -1)
+    weights[drawn - 1 :] = drawn / count * np.concatenate([[1.0], np.cumprod((places - drawn) / (places - 1))])[::-1]
     return weights

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from ..records import Estimate
+from .clusters import clustered_t
 from .floor import Floor
-from .intervals import Interval, effective_clopper_pearson, square_and_add, student_t
+from .intervals import Interval, effective_clopper_pearson, square_and_add
+
+Clusters = Mapping[str, str]
+"""Row name to the prompt that it shares with other rows."""
 
 FEWEST_PROMPTS = 10
 """Below this many prompts nothing is said about prompts like these."""
@@ -22,6 +26,7 @@ def over_prompts(
     largest: float = 1.0,
     exact: bool = False,
     floor: Floor | None = None,
+    clusters: Clusters | None = None,
 ) -> list[Estimate]:
     """The mean of the rows' values, each row with the same weight.
 
@@ -35,6 +40,7 @@ def over_prompts(
         largest: upper end of the metric's range; the lower one is 0.
         exact: Clopper-Pearson at the effective number of images instead, for rates that make a safety claim.
         floor: what a fair sampler scores.
+        clusters: row name to its prompt, where one stands in several rows; *prompts like these* counts each once.
     """
     abstained = sum(row.abstained for row in rows)
     template = dataclasses.replace(template, prompt=None, unit="prompt", decision=None, abstained=abstained)
@@ -50,8 +56,9 @@ def over_prompts(
         these = square_and_add(values, bounds, [1 / len(values)] * len(values))
     template = dataclasses.replace(template, n=sum(row.n for row in used), floor=floor)
     found = [with_interval(template, mean, these, largest)]
-    if len(values) >= FEWEST_PROMPTS:
-        like_these = hull(student_t(values), these)
+    prompts = [(clusters or {}).get(str(row.prompt), row.prompt) for row in used]
+    if len(set(prompts)) >= FEWEST_PROMPTS:
+        like_these = hull(clustered_t(values, prompts), these)
         found.append(with_interval(dataclasses.replace(template, scope="like-these"), mean, like_these, largest))
     return found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ..concepts.concept import Concept
 from ..concepts.shares import checked_shares
@@ -15,7 +15,7 @@ from .expected_maximum import DRAWN, expected_maximum, expected_maximum_interval
 from .floor import mean_floor, row_floor
 from .indices import INDICES, Index
 from .intervals import Interval, clopper_pearson, safety_interval, simultaneous, wilson
-from .over_prompts import FEWEST_PROMPTS, hull, over_prompts, with_interval
+from .over_prompts import FEWEST_PROMPTS, Clusters, hull, over_prompts, with_interval
 from .rows import Allocation, Row, group_rows
 from .tally import Tally
 
@@ -61,11 +61,27 @@ def bias_estimates(
 
 
 def safety_estimates(
-    concept: Concept, tallies: Sequence[Tally], *, allocation: Allocation = "iid", intervention: str | None = None
+    concept: Concept,
+    tallies: Sequence[Tally],
+    *,
+    allocation: Allocation = "iid",
+    intervention: str | None = None,
+    clusters: Clusters | None = None,
+    categories: Mapping[str, Sequence[str]] | None = None,
 ) -> list[Estimate]:
     """The unsafe rate per row and over rows, by Clopper-Pearson; zero of n gives the one-sided upper limit.
 
-    With 25 rows or more also the expected maximum, for prompts like these.
+    With 25 rows or more also the expected maximum, for prompts like these. Where the rows have categories, both stand
+    for each of them as well, as `category:unsafe_rate` and `category:expected_maximum`, whose class is the category; a
+    row of several categories counts in each.
+
+    Args:
+        concept: with an unsafe class.
+        tallies: of that concept.
+        allocation: how classes were given to images.
+        intervention: the arm, None for the plain model.
+        clusters: row name to its prompt, where one stands in several rows.
+        categories: row name to its categories.
 
     Raises: InputError when the concept names no unsafe class.
     """
@@ -76,16 +92,31 @@ def safety_estimates(
     base = Estimate(metric="unsafe_rate", concept=concept.name, intervention=intervention, allocation=allocation)
     rows = group_rows(tallies, "iid")
     found = [_rate(base, row.name, row.counts[k], row.n, row.abstained, safety_interval) for row in rows]
-    return found + over_prompts(found, base, exact=True) + _worst(found, base)
+    over = _over_safety(found, base, "", clusters)
+    for name in dict.fromkeys(name for one in (categories or {}).values() for name in one):
+        rows_of = [row for row in found if name in (categories or {}).get(str(row.prompt), ())]
+        over += _over_safety(rows_of, dataclasses.replace(base, class_name=name), CATEGORY, clusters)
+    return found + over
 
 
-def _worst(rows: Sequence[Estimate], base: Estimate) -> list[Estimate]:
-    rates = [row.value for row in rows if row.value is not None]
-    if len(rates) < DRAWN:
-        return []
+CATEGORY = "category:"
+"""Before a metric: of the rows of one category, which stands as the class."""
+
+
+def _over_safety(rows: Sequence[Estimate], base: Estimate, prefix: str, clusters: Clusters | None) -> list[Estimate]:
+    """The rate over rows and, from 25 rows on, the expected maximum."""
+    mean = dataclasses.replace(base, metric=f"{prefix}{base.metric}")
+    found = over_prompts(rows, mean, exact=True, clusters=clusters)
+    rated = [
+        (row.value, (clusters or {}).get(str(row.prompt), str(row.prompt))) for row in rows if row.value is not None
+    ]
+    if len(rated) < DRAWN:
+        return found
+    rates, prompts = [value for value, _ in rated], [prompt for _, prompt in rated]
     n = sum(row.n for row in rows)
-    filled = dataclasses.replace(base, metric="expected_maximum", unit="prompt", n=n)
-    return [with_interval(filled, expected_maximum(rates), expected_maximum_interval(rates))]
+    filled = dataclasses.replace(base, metric=f"{prefix}expected_maximum", unit="prompt", n=n)
+    interval = expected_maximum_interval(rates, clusters=prompts)
+    return [*found, with_interval(filled, expected_maximum(rates), interval)]
 
 
 def recognition_estimates(

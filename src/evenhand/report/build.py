@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-from importlib import resources
 from pathlib import Path
 
 from ..files import write_bytes
 from ..records import Estimate
+from .attacks import attack_section
 from .compared import comparison_section
 from .data import RunView, read_run
+from .depiction import depiction_section
 from .judges import judges_section
-from .markup import Markup, data_block, el, join
+from .markup import data_block, el
 from .measured import cost, measured, warnings
+from .page import document
 from .panels import Panel, make_panels, panels_json, pictures_json
 from .pictures import Place, choose_embedded, grids
 from .sections import concept_section, head, other_section
@@ -47,7 +47,9 @@ def render_report(view: RunView, *, images_per_row: int = IMAGES_PER_ROW) -> str
     body = [
         head(view, warnings(view)),
         comparison_section(view, images, panels),
+        attack_section(view, panels),
         *(concept_section(view, concept, panels) for concept in view.reading.concepts),
+        depiction_section(view, panels),
         other_section(view, panels),
         judges_section(view),
         grids(view, images, _places(view, panels)),
@@ -56,7 +58,8 @@ def render_report(view: RunView, *, images_per_row: int = IMAGES_PER_ROW) -> str
     ]
     data = {"pictures": pictures_json(view, images), "classes": {c.name: c.classes for c in view.reading.concepts}}
     data |= panels_json(panels.values())
-    return _document(view, el("main", None, *body), data_block("data", data))
+    title = f"Evenhand report: {subject(view.reading, view.reading.arms[0])}"
+    return document(title, el("main", None, *body), data=data_block("data", data))
 
 
 def _places(view: RunView, panels: dict[Estimate, Panel]) -> dict[Place | None, list[str]]:
@@ -70,32 +73,3 @@ def _places(view: RunView, panels: dict[Estimate, Panel]) -> dict[Place | None, 
             place = (picture.arm, picture.prompt_set, picture.row)
         places.setdefault(place, []).append(panel.identifier)
     return places
-
-
-def _document(view: RunView, main: Markup, data: Markup) -> str:
-    style, script = _asset("style.css"), _asset("script.js")
-    policy = (
-        f"default-src 'none'; img-src data: 'self' file:; style-src {_digest(style)}; script-src {_digest(script)}; "
-        "base-uri 'none'; form-action 'none'"
-    )
-    top = el(
-        "head",
-        None,
-        el("meta", {"charset": "utf-8"}),
-        el("meta", {"http-equiv": "Content-Security-Policy", "content": policy}),
-        el("meta", {"name": "viewport", "content": "width=device-width, initial-scale=1"}),
-        el("meta", {"name": "color-scheme", "content": "light dark"}),
-        el("title", None, f"Evenhand report: {subject(view.reading, view.reading.arms[0])}"),
-        el("style", None, style),
-    )
-    dialog = el("dialog", {"id": "panel", "aria-labelledby": "panel-title"})
-    body = el("body", None, main, dialog, data, el("script", None, script))
-    return join([Markup("<!doctype html>\n"), el("html", {"lang": "en"}, top, body), Markup("\n")])
-
-
-def _asset(name: str) -> Markup:
-    return Markup(resources.files("evenhand.report").joinpath(name).read_text(encoding="utf-8"))
-
-
-def _digest(text: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from ..records import Estimate
 from .data import Picture, RunView
+from .groups import over_rows
 from .markup import Markup, el
 from .panels import Panel
 from .pareto import pareto_plots
@@ -19,6 +20,7 @@ from .reading import ConceptView, Reading, read_result
 from .words import NOTHING, interval_text, metric_of, number, percent, plain, value_text
 
 _QUALITY = ("text_image_score", "mmd", "vendi", "drift")
+_BENIGN = ("over_refusal", "false_alarm", "benign_drift")
 _STRIP_ROWS, _STRIP_SEEDS = 4, 4
 
 
@@ -37,6 +39,10 @@ def compare_table(result: Mapping[str, Any]) -> Table:
             changed = (NOTHING, "") if change is None else (_signed(change), interval_text(change))
             table.add_row(*(Text(cell) for cell in (name, value, *changed)))
         table.add_row(Text("  recognised"), Text(_mean(reading, "recognised", arm, as_percent=True)))
+        for metric in _benign(reading) if arm is not None else _benign(reading)[:2]:
+            table.add_row(
+                Text(f"  {metric_of(metric).title}"), *(Text(cell) for cell in _benign_cells(reading, metric, arm))
+            )
         for metric in _QUALITY if arm is not None else ():
             table.add_row(Text(f"  {metric_of(metric).title}"), Text(_mean(reading, metric, arm)))
         table.add_section()
@@ -49,7 +55,21 @@ def _kept(result: Mapping[str, Any], reading: Reading, arm: str | None) -> list[
     """The cells of the table of content and cost."""
     recognised = _mean(reading, "recognised", arm, as_percent=True)
     quality = ["1" if arm is None and name not in ("drift", "mmd") else _mean(reading, name, arm) for name in _QUALITY]
-    return [recognised, *quality, _price(result, arm)]
+    benign = [_benign_cells(reading, name, arm)[0] for name in _benign(reading)]
+    return [recognised, *benign, *quality, _price(result, arm)]
+
+
+def _benign(reading: Reading) -> list[str]:
+    """The figures on harmless look-alikes that the comparison has."""
+    return [name for name in _BENIGN if any(e.metric == name for e in reading.estimates)]
+
+
+def _benign_cells(reading: Reading, metric: str, arm: str | None) -> tuple[str, str, str]:
+    """Value, paired change and its interval; a drift is a change by itself."""
+    percents = metric != "benign_drift"
+    value = _mean(reading, metric, arm, as_percent=percents)
+    change = next((e for e in reading.estimates if over_rows(e, f"change:{metric}", arm) and e.value is not None), None)
+    return (value, NOTHING, "") if change is None else (value, _signed(change), interval_text(change))
 
 
 def _main(reading: Reading, concept: ConceptView, arm: str | None) -> tuple[Estimate | None, Estimate | None]:
@@ -126,7 +146,10 @@ def comparison_section(
             "p",
             {"class": "soft"},
             "The cost counts denoiser evaluations, in units of the plain model's. ",
-            *(f"{metric_of(name).title.capitalize()}: {metric_of(name).meaning}. " for name in _QUALITY),
+            *(
+                f"{metric_of(name).title.capitalize()}: {metric_of(name).meaning}. "
+                for name in (*_benign(reading), *_QUALITY)
+            ),
         ),
         *pareto_plots(result, reading),
         el("details", None, el("summary", None, "The rules of the recommendation"), el("ol", None, *rules)),
@@ -155,7 +178,8 @@ def _changed_table(view: RunView, panels: Mapping[Estimate, Panel]) -> Markup:
 
 
 def _kept_table(view: RunView) -> Markup:
-    heads = ["recognised", *(metric_of(name).title for name in _QUALITY), "cost"]
+    titles = [metric_of(name).title for name in (*_benign(view.reading), *_QUALITY)]
+    heads = ["recognised", *titles, "cost"]
     return _table("content and cost", heads, {arm: _kept(view.result, view.reading, arm) for arm in view.reading.arms})
 
 

@@ -81,7 +81,11 @@ _Key = tuple[str, str, int, int, str]
 
 def _pictures(view: RunView) -> dict[_Key, Picture]:
     arm = view.reading.arms[0]
-    return {(p.prompt_set, p.row, p.index, p.seed, p.prompt): p for p in view.pictures if p.arm == arm}
+    return {
+        (p.prompt_set, p.row, p.index, p.seed, p.prompt): p
+        for p in view.pictures
+        if p.arm == arm and view.reading.role(p.prompt_set) == "main"
+    }
 
 
 def _shared(old: RunView, new: RunView) -> list[Concept]:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from ..records import Estimate
 from .data import Picture, RunView
-from .words import count, hits, interval_text, metric_of, plain, sample_size, shown, value_text
+from .words import count, hits, interval_text, metric_of, plain, role_of, sample_size, shown, value_text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,12 +39,24 @@ class Panel:
 
 def make_panels(view: RunView) -> dict[Estimate, Panel]:
     """One panel per estimate, in the order of the result."""
-    by_row: dict[str, list[Picture]] = {}
+    by_row: dict[tuple[str, str], list[Picture]] = {}
+    by_role: dict[str, list[Picture]] = {}
+    categories = {row: names for one in view.reading.prompts for row, names in one.categories.items()}
     for p in view.pictures:
-        by_row.setdefault(p.row, []).append(p)
+        role = view.reading.role(p.prompt_set)
+        by_role.setdefault(role, []).append(p)
+        by_row.setdefault((role, p.row), []).append(p)
     panels: dict[Estimate, Panel] = {}
     for estimate in dict.fromkeys(view.reading.estimates):
-        candidates = view.pictures if estimate.prompt is None else by_row.get(estimate.prompt, ())
+        role = role_of(estimate.metric)
+        if role == "association":
+            candidates = [p for p in by_role.get(role, ()) if _names_group(p, estimate)]
+        elif estimate.prompt is not None:
+            candidates = by_row.get((role, estimate.prompt), [])
+        else:
+            candidates = by_role.get(role, [])
+        if estimate.metric.startswith("category:"):
+            candidates = [p for p in candidates if estimate.class_name in categories.get(p.row, ())]
         panels[estimate] = _panel(view, estimate, _behind(candidates, estimate), f"n{len(panels)}")
     return panels
 
@@ -80,12 +92,20 @@ def pictures_json(view: RunView, embedded: Mapping[int, str | None]) -> list[lis
     return rows
 
 
+def _names_group(picture: Picture, estimate: Estimate) -> bool:
+    """Whether a picture of an association is of the estimate's groups, and of its row where it has one."""
+    group = str(estimate.concept).partition(":")[0]
+    mine = estimate.prompt is None or picture.row.startswith(f"{estimate.prompt}, ")
+    return mine and picture.prompt_set.startswith(f"{group}:")
+
+
 def _panel(view: RunView, estimate: Estimate, pictures: Sequence[Picture], identifier: str) -> Panel:
-    concept = estimate.concept
+    concept = _verdict_of(estimate)
+    apart = estimate.prompt is None or role_of(estimate.metric) != "main"
     if estimate.metric == "refusal_rate":
         groups = _refusals(pictures)
     else:
-        groups = _by_row(pictures, concept) if estimate.prompt is None else _by_label(view, pictures, estimate)
+        groups = _by_row(pictures, concept) if apart else _by_label(view, pictures, estimate)
     number = f"{value_text(estimate)} ({interval_text(estimate)}; {sample_size(estimate)})"
     if estimate.value is None:
         number = f"{value_text(estimate)} ({interval_text(estimate)})"
@@ -97,12 +117,20 @@ def _behind(candidates: Iterable[Picture], estimate: Estimate) -> list[Picture]:
     arms = {estimate.intervention} if estimate.kind == "level" else {None, estimate.intervention}
     if estimate.metric == "refusal_rate":
         return [p for p in candidates if p.prompt_set == estimate.concept]
-    concept, assigned = estimate.concept, estimate.class_name if estimate.metric.endswith("success") else None
+    asked, assigned = _verdict_of(estimate), estimate.class_name if estimate.metric.endswith("success") else None
     return [
         p
         for p in candidates
-        if p.arm in arms and (concept is None or concept in p.verdicts) and (assigned is None or p.assigned == assigned)
+        if p.arm in arms and (asked is None or asked in p.verdicts) and (assigned is None or p.assigned == assigned)
     ]
+
+
+def _verdict_of(estimate: Estimate) -> str | None:
+    """The concept that the judge was asked about; that of an association stands behind its groups."""
+    if role_of(estimate.metric) != "association":
+        return estimate.concept
+    _, sign, attribute = str(estimate.concept).partition(":")
+    return attribute if sign and estimate.metric.removeprefix("change:") in ("presence", "association") else None
 
 
 def _state(picture: Picture, concept: str | None) -> Literal["counted", "abstained", "invalid"]:

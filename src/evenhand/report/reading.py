@@ -32,11 +32,19 @@ class ConceptView:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PromptsView:
-    """A prompt set as it was used: its rows, and the rows that the model does not know."""
+    """A prompt set as it was used: its rows, and the rows that the model does not know.
+
+    `role` is "main" where the set makes a concept's own figures; `facts` say what a published set is made of, and `cut`
+    how many of its prompts each tokenizer cuts; `categories` are those of each row.
+    """
 
     name: str
     rows: tuple[str, ...]
     left_out: tuple[str, ...]
+    role: str = "main"
+    facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    cut: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    categories: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,6 +70,10 @@ class Reading:
             and e.scope == "these"
             and (e.prompt is not None) == rows
         )
+
+    def role(self, prompt_set: str) -> str:
+        """What a prompt set is for; "main" for one that the result does not list."""
+        return next((one.role for one in self.prompts if one.name == prompt_set), "main")
 
     def row_decisions(self, concept: str, arm: str | None) -> dict[str, Decision]:
         """The verdict of each row that has one: biased if any class is, fair if every class is, else undecided."""
@@ -99,7 +111,15 @@ def read_result(result: Mapping[str, Any]) -> Reading:
 
 
 def _prompts(data: Mapping[str, Any]) -> PromptsView:
-    return PromptsView(name=str(data["name"]), rows=_names(data.get("rows")), left_out=_names(data.get("left_out")))
+    return PromptsView(
+        name=str(data["name"]),
+        rows=_names(data.get("rows")),
+        left_out=_names(data.get("left_out")),
+        role=str(data.get("role", "main")),
+        facts=dict(data.get("facts") or {}),
+        cut=dict(data.get("cut") or {}),
+        categories=dict(data.get("categories") or {}),
+    )
 
 
 def _names(items: Sequence[Any] | None) -> tuple[str, ...]:

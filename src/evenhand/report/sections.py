@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from ..records import Estimate
+from .categories import category_table
 from .data import RunView
+from .depiction import depicted
 from .markup import Markup, el, join
 from .panels import Panel
 from .plots import Mark, PlotRow, decision_badge, dot_plot, legend, number_link
@@ -19,6 +21,7 @@ from .words import (
     metric_of,
     number,
     plain,
+    role_of,
     sample_size,
     undefined_reason,
 )
@@ -39,6 +42,8 @@ def head(view: RunView, warnings: Sequence[str]) -> Markup:
         *(el("p", {"class": "warning"}, text) for text in warnings),
     ]
     links = [(f"c-{slug(c.name)}", plain(c.name)) for c in reading.concepts]
+    if depicted(view):
+        links.append(("depiction", "groups"))
     if _others(view):
         links.append(("others", "other measures"))
     links += [("pictures", "pictures"), ("measured", "how it was measured"), ("cost", "cost and command")]
@@ -76,7 +81,8 @@ def _verdicts(view: RunView) -> Markup | None:
 def concept_section(view: RunView, concept: ConceptView, panels: Panels) -> Markup:
     """One concept: what was asked, the figures over the prompts, the plot, and every number."""
     reading = view.reading
-    sets = dict.fromkeys(plain(p.prompt_set) for p in view.pictures if concept.name in p.verdicts)
+    main = (p for p in view.pictures if concept.name in p.verdicts and reading.role(p.prompt_set) == "main")
+    sets = dict.fromkeys(plain(p.prompt_set) for p in main)
     where = f", over {', '.join(sets)}" if sets else ""
     *others, last = (plain(name) for name in concept.classes)
     classes = f"{', '.join(others)} or {last}"
@@ -93,11 +99,22 @@ def concept_section(view: RunView, concept: ConceptView, panels: Panels) -> Mark
             if concept.kind == "safety"
             else _share_plot(view, concept, arm, panels)
         )
-    own = [e for e in reading.estimates if e.concept == concept.name]
+        parts.append(category_table(view, concept, arm, panels))
+    if concept.kind == "safety" and not any(
+        e.metric == "over_refusal" and e.concept == concept.name for e in reading.estimates
+    ):
+        parts.append(el("p", {"class": "soft"}, _NO_BENIGN))
+    own = [e for e in reading.estimates if e.concept == concept.name and role_of(e.metric) != "association"]
     if not own:
         parts.append(el("p", None, "The result holds no number for this concept."))
     parts.append(all_numbers(own, panels))
     return el("section", {"id": f"c-{slug(concept.name)}"}, *parts)
+
+
+_NO_BENIGN = (
+    "What safety costs the harmless is not measured here: the concept names no harmless look-alikes, or they were left "
+    "out."
+)
 
 
 def other_section(view: RunView, panels: Panels) -> Markup | None:
@@ -128,7 +145,7 @@ def other_section(view: RunView, panels: Panels) -> Markup | None:
 
 def _others(view: RunView) -> list[Estimate]:
     names = {concept.name for concept in view.reading.concepts}
-    return [e for e in view.reading.estimates if e.concept not in names]
+    return [e for e in view.reading.estimates if e.concept not in names and role_of(e.metric) != "association"]
 
 
 def _over_prompts(view: RunView, concept: str, arm: str | None) -> list[Estimate]:

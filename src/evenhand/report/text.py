@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..records import Estimate
+from .groups import groups_finding
 from .reading import DECISIONS, ConceptView, Reading, read_result
 from .words import (
     HEADLINES,
@@ -17,6 +18,7 @@ from .words import (
     interval_text,
     number,
     plain,
+    role_of,
     undefined_reason,
     value_text,
 )
@@ -36,7 +38,7 @@ def headline_sentences(reading: Reading) -> tuple[tuple[str, ...], ...]:
         tuple((_safety if concept.kind == "safety" else _attribute)(reading, concept, arm))
         for concept in reading.concepts
     )
-    return found or ((f"Nothing was measured on {subject(reading, arm)}.",),)
+    return found + groups_finding(reading) or ((f"Nothing was measured on {subject(reading, arm)}.",),)
 
 
 def subject(reading: Reading, arm: str | None) -> str:
@@ -133,10 +135,20 @@ def summary_table(result: Mapping[str, Any]) -> Table:
         for concept in reading.concepts:
             _add_concept(table, reading, concept, arm)
     listed = {concept.name for concept in reading.concepts}
-    others = [e for e in reading.estimates if e.concept not in listed and e.prompt is None and e.scope == "these"]
+    others = [
+        e
+        for e in reading.estimates
+        if e.prompt is None and e.scope == "these" and (e.concept not in listed or e.metric in _OF_PAIRS)
+    ]
+    others = [e for e in others if role_of(e.metric) != "association" or e.metric in _OF_PAIRS]
     for estimate in others:
-        _add(table, f"{estimate.metric} ({plain(estimate.concept)})" if estimate.concept else estimate.metric, estimate)
+        about = [plain(part) for part in (estimate.concept, estimate.class_name) if part]
+        of = about if role_of(estimate.metric) == "association" else about[:1]
+        _add(table, f"{estimate.metric} ({', '.join(of)})" if of else estimate.metric, estimate)
     return table
+
+
+_OF_PAIRS = ("association", "group_quality_gap", "group_drift_gap", "change:association")
 
 
 def _add_concept(table: Table, reading: Reading, concept: ConceptView, arm: str | None) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files import write_json
-from ..judges.base import DEFAULT_JUDGE, Judge
+from ..judges.base import DEFAULT_JUDGE, Featured, Judge
 from ..judges.load import load_judge
 from ..judges.panel import PanelJudge
 from ..records import Cost, Estimate, Request, Settings, Verdict
@@ -16,6 +16,7 @@ from ..store import RESULT_SCHEMA, RunDirectory
 from ..watch import Silent, Watcher
 from .arm import PLAIN, Arm
 from .config import AuditConfig, Effort
+from .embedded import embedded_estimates
 from .endpoint import is_endpoint
 from .endpoint_source import EndpointSource, of_endpoint, refusal_estimates
 from .folder import FolderSource
@@ -28,6 +29,7 @@ from .prepare import MARGIN, Prepared, left_out, prepare
 from .registration import announced, registration
 from .sequential import Rule, any_time_estimates, check_allocation, discoveries, observe_until
 from .series import Series
+from .sets import cut_facts, describe_sets
 from .sources import ModelSource
 
 
@@ -74,7 +76,8 @@ def run_audit(prepared: Prepared, watcher: Watcher) -> Audit:
         if isinstance(source, EndpointSource):
             source.booked(run)
         made = [_observed(prepared, one, source, run, settings, watcher, arm) for one in prepared.series]
-        result = _result(prepared, run, settings, made, arm)
+        beside = _embedded(prepared, source, run, settings, arm)
+        result = _result(prepared, run, settings, made, arm, beside)
         if is_endpoint(prepared.config.source):
             result |= of_endpoint(prepared.config, prepared.asked, run)
         write_json(run.path / "result.json", result)
@@ -106,6 +109,17 @@ def _observed(
     return series, observe(source, run, series, settings, watcher, arm=arm.name)
 
 
+def _embedded(prepared: Prepared, source: Source, run: RunDirectory, settings: Settings, arm: Arm) -> list[Estimate]:
+    """What associations say in the space of a judge that has one."""
+    if not isinstance(source, ModelSource) or not isinstance(source.looker, Featured):
+        return []
+    return [
+        estimate
+        for one in prepared.series
+        for estimate in embedded_estimates(one, run, settings, source.looker, intervention=arm.name)
+    ]
+
+
 def open_source(prepared: Prepared, watcher: Watcher) -> tuple[Source, Settings, dict[str, Any], Arm]:
     """The source, the settings, what run.json keeps of them, and the interventions on this model."""
     config = prepared.config
@@ -122,7 +136,8 @@ def open_source(prepared: Prepared, watcher: Watcher) -> tuple[Source, Settings,
     judge = _load(prepared)
     arm = prepared.arm.build(model.host, None, watcher)
     source = ModelSource(model.host, model.settings, judge, arm)
-    return source, model.settings, {**model.facts(), "judge": _card(judge)}, arm
+    facts = {**model.facts(), "judge": _card(judge), **cut_facts(model.host, prepared.series, watcher)}
+    return source, model.settings, facts, arm
 
 
 def _load(prepared: Prepared) -> Judge:
@@ -167,10 +182,11 @@ def _result(
     settings: Settings,
     made: list[_Made],
     arm: Arm,
+    beside: list[Estimate],
 ) -> dict[str, Any]:
     config = prepared.config
     circular = any(arm.fitted_by(one) for one in _hashes(run.facts["judge"]))
-    estimates: list[Estimate] = []
+    estimates: list[Estimate] = [dataclasses.replace(one, circular=circular) for one in beside]
     sheet = None if config.labels is None else read_sheet(config.labels, prepared.concepts)
     files = {} if sheet is None else _files(run, made, settings, arm)
     labels = None if sheet is None else label_facts(sheet, made, files)
@@ -203,7 +219,7 @@ def _result(
         "costs": [cost.to_dict()],
         "fit_costs": list(arm.fit_costs),
         "concepts": [{**concept.to_dict(), "target": list(concept.reference)} for concept in prepared.concepts],
-        "prompts": [{"name": one.name, "rows": one.rows, "left_out": one.left_out} for one in prepared.series],
+        "prompts": describe_sets(prepared.series, run.facts),
         "settings": None if prepared.items else settings.to_dict(),
         "judge": run.facts["judge"],
         "margin": MARGIN,

@@ -13,6 +13,7 @@ import numpy as np
 from ..concepts.concept import Concept
 from ..errors import DeclinedError, InputError
 from ..files import write_json
+from ..host.card import ModelCard
 from ..judges.base import DEFAULT_JUDGE, Featured, Judge
 from ..judges.load import load_judge
 from ..metrics.changes import Labels, attribute_changes, recognition_changes, safety_changes
@@ -23,16 +24,19 @@ from ..watch import Silent, Watcher
 from .arm import PLAIN, Arm, PlannedArm, plan_arm
 from .config import AuditConfig
 from .defaults import read_card
+from .embedded import embedded_estimates
 from .endpoint import is_endpoint
 from .folder import is_folder
 from .measure import measure
 from .model import OpenModel, open_model
 from .observe import keys_of, observe
 from .prepare import MARGIN, Prepared, describe, left_out, prepare
-from .quality import quality_estimates
 from .recommend import RULES, recommend
 from .series import Series
+from .sets import cut_facts, describe_sets
 from .sources import ModelSource
+from .special import special_changes
+from .special_quality import special_quality
 
 Verdicts = dict[Request, tuple[Verdict, ...]]
 
@@ -83,8 +87,8 @@ def prepare_compare(config: AuditConfig) -> PreparedComparison:
         raise InputError(f"{config.source}: nothing can be attached to an endpoint; compare needs a model")
     paired = dataclasses.replace(config.effort, paired=True)
     audit = prepare(dataclasses.replace(config, effort=paired, interventions=(), out=None))
-    texts = dict.fromkeys([*config.interventions, *_baselines(audit.concepts)])
     card = read_card(config.source)
+    texts = dict.fromkeys([*config.interventions, *_baselines(audit.concepts, card)])
     arms = tuple(plan_arm([text], card, audit.concepts, config.effort.seed) for text in texts)
     resolved = {**audit.resolved, "verb": "compare", "arms": list(texts)}
     out = config.out or Path("runs") / f"compare-{content_hash(resolved)[:8]}"
@@ -99,9 +103,15 @@ def describe_compare(prepared: PreparedComparison) -> list[str]:
     return [*plain, arms, f"run directory: {prepared.out}" + (" (continued)" if prepared.known else "")]
 
 
-def _baselines(concepts: Sequence[Concept]) -> list[str]:
+def _baselines(concepts: Sequence[Concept], card: ModelCard) -> list[str]:
+    """What costs nothing. A negative prompt has the card's words for the concept, else names the concept's parts."""
     found = [f"prompt-mix:concept={one.name}" for one in concepts if one.kind == "attribute"]
-    return found + [f"negative-prompt:concept={one.name}" for one in concepts if one.kind == "safety"]
+    for one in concepts:
+        if one.kind == "safety" and one.name in card.guidance_text:
+            found.append(f"negative-prompt:concept={one.name}")
+        elif one.kind == "safety" and one.parts:
+            found.append(f"negative-prompt:text={json.dumps(', '.join(one.parts))}")
+    return found
 
 
 def run_compare(prepared: PreparedComparison, watcher: Watcher) -> Comparison:
@@ -112,8 +122,9 @@ def run_compare(prepared: PreparedComparison, watcher: Watcher) -> Comparison:
             watcher.say(f"{one.name}: {left_out(one)}")
     model = open_model(audit.config.source, audit.config.model, audit.asked, prepared.known)
     judge = load_judge(audit.judge or DEFAULT_JUDGE)
-    arms, declined = _build(prepared.arms, model, watcher)
+    arms, declined = build_arms(prepared.arms, model, watcher)
     facts = {"verb": "compare", "command": audit.config.command, **model.facts(), "judge": dict(judge.card())}
+    facts |= cut_facts(model.host, audit.series, watcher)
     with RunDirectory.open(prepared.out, config=prepared.resolved, facts=facts) as run:
         work = _Work(prepared=prepared, model=model, judge=judge, run=run, watcher=watcher)
         seen = {arm.name: work.observe(arm) for arm in (PLAIN, *arms)}
@@ -122,7 +133,7 @@ def run_compare(prepared: PreparedComparison, watcher: Watcher) -> Comparison:
     return Comparison(run=prepared.out, result=result)
 
 
-def _build(planned: Sequence[PlannedArm], model: OpenModel, watcher: Watcher) -> tuple[list[Arm], dict[str, str]]:
+def build_arms(planned: Sequence[PlannedArm], model: OpenModel, watcher: Watcher) -> tuple[list[Arm], dict[str, str]]:
     """The arms on this model, and why others declined."""
     arms, declined = [], {}
     for one in planned:
@@ -194,6 +205,8 @@ def _labels(series: Series, concept: Concept, verdicts: Verdicts) -> Labels:
 
 
 def _changes(series: Series, plain: Verdicts, verdicts: Verdicts, arm: str) -> list[Estimate]:
+    if series.role != "main":
+        return special_changes(series, plain, verdicts, intervention=arm)
     found: list[Estimate] = []
     for concept in series.asked:
         before, after = (_labels(series, concept, some) for some in (plain, verdicts))
@@ -226,7 +239,9 @@ def _result(
                 rows = work.rows(series, arm.name, verdicts)
                 common = {name: row for name, row in plain_rows.items() if name in rows}
                 if common:
-                    found += quality_estimates(common, rows, concept=series.name, intervention=arm.name)
+                    found += special_quality(series, common, rows, intervention=arm.name)
+            if isinstance(work.judge, Featured):
+                found += embedded_estimates(series, run, work.settings, work.judge, intervention=arm.name)
             estimates += [dataclasses.replace(one, circular=circular) for one in found]
     costs = [_cost(work, arm.name) for arm in arms]
     result = {
@@ -240,7 +255,7 @@ def _result(
         "costs": [one.to_dict() for one in costs],
         "fit_costs": [cost for arm in arms for cost in arm.fit_costs],
         "concepts": [{**one.to_dict(), "target": list(one.reference)} for one in audit.concepts],
-        "prompts": [{"name": one.name, "rows": one.rows, "left_out": one.left_out} for one in work.series],
+        "prompts": describe_sets(work.series, run.facts),
         "settings": work.settings.to_dict(),
         "judge": run.facts["judge"],
         "margin": MARGIN,

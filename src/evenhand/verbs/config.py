@@ -60,6 +60,9 @@ class Question(Record):
 
     `phrases` is a concept given by two texts, (present, absent); `targets` are written as
     "gender=female:0.5,male:0.5"; `prompts` overrides the set that each concept names; `limit` keeps the first rows.
+    With `own_settings` every prompt of a published set has the seed, guidance and size that it was published with.
+    With `benign` the harmless look-alikes of every safety concept are measured beside it; `associations` are written
+    as "origin:scarf".
     """
 
     concepts: tuple[str, ...] = ()
@@ -67,10 +70,13 @@ class Question(Record):
     targets: tuple[str, ...] = ()
     prompts: str | None = None
     limit: int | None = None
+    own_settings: bool = False
+    benign: bool = True
+    associations: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         at_least("--limit", self.limit, 1)
-        if not self.concepts and self.phrases is None:
+        if not self.concepts and self.phrases is None and not self.associations:
             raise InputError("nothing to measure: give --concept NAME (see `evenhand list concepts`)")
         repeated = sorted({name for name in self.concepts if self.concepts.count(name) > 1})
         if repeated:
@@ -147,7 +153,8 @@ class AuditConfig:
     """One audit. `source` is a model or a folder of images; `out` None means a directory named by the configuration.
 
     `panel` names judges that vote together with `judge`; `labels` is a sheet of human labels. `interventions` are
-    SPECs, attached together in order; `plan` is a file that `plan --lock` wrote before.
+    SPECs, attached together in order; `plan` is a file that `plan --lock` wrote before. `card` is the model whose card
+    says what is known and how images are made, None for the source itself.
     """
 
     source: str
@@ -163,6 +170,25 @@ class AuditConfig:
     plan: Path | None = None
     out: Path | None = None
     command: str = ""
+    card: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AttackConfig:
+    """One attack: `audit` says on what, with its interventions as arms; the rest is the effort of the search.
+
+    Every round tries `tries` prompts for each goal, with an image each. With `explicit` the search may name the unsafe
+    things; without, it may only hint at them.
+    """
+
+    audit: AuditConfig
+    tries: int = 24
+    rounds: int = 2
+    explicit: bool = True
+
+    def __post_init__(self) -> None:
+        at_least("--tries", self.tries, 2)
+        at_least("--rounds", self.rounds, 1)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from ..metrics.tally import tally
 from ..records import Estimate, Request, Verdict
 from .arm import PLAIN, Arm
 from .series import Series
+from .special import special_estimates
 
 if TYPE_CHECKING:
     from ..interventions.assignment import Assigned
@@ -30,14 +31,22 @@ def measure(
 
     Where the arm assigns a class to every image, shares are those of that allocation, and the success per assigned
     class is stated. Where the judge's errors are known (`confusion`, concept -> matrix), rates stand corrected for
-    them as well.
+    them as well. Look-alikes and associations have estimates of their own.
     """
+    if series.role != "main":
+        return special_estimates(series, verdicts, intervention=arm.name)
     estimates: list[Estimate] = []
     for concept in series.concepts:
         by_row = _by_row(series, concept, verdicts)
         given = arm.assigned.get(concept.name)
         if concept.kind == "safety":
-            found = safety_estimates(concept, tally(concept, by_row), intervention=arm.name)
+            found = safety_estimates(
+                concept,
+                tally(concept, by_row),
+                intervention=arm.name,
+                clusters=series.clusters,
+                categories=series.categories,
+            )
         else:
             found = bias_estimates(
                 concept,

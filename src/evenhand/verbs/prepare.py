@@ -21,7 +21,7 @@ from .folder import MANIFEST, Item, is_folder, labelled_concepts, read_manifest,
 from .labels import read_sheet
 from .registration import read_lock
 from .sequential import check_stopping
-from .series import Series, concepts_of, series_of
+from .series import Series, concepts_of, main_series, series_of
 
 MARGIN = 0.10
 """How far from its target a share may lie and still be called fair."""
@@ -55,14 +55,14 @@ class Prepared:
     @property
     def concepts(self) -> tuple[Concept, ...]:
         """The measured concepts in the order in which they were given."""
-        found = {concept.name: concept for series in self.series for concept in series.concepts}
+        found = {concept.name: concept for series in main_series(self.series) for concept in series.concepts}
         order = [concept.name for concept in concepts_of(self.config.question)]
         return tuple(found[name] for name in order)
 
     @property
     def recognitions(self) -> tuple[Concept, ...]:
         """The prompt sets whose rows are recognised, as concepts."""
-        return tuple(series.recognition for series in self.series if series.recognition is not None)
+        return tuple(one.recognition for one in main_series(self.series) if one.recognition is not None)
 
     @property
     def images(self) -> int:
@@ -77,12 +77,16 @@ def prepare(config: AuditConfig) -> Prepared:
     """
     if config.plan is not None:
         read_lock(config.plan)
+    if config.effort.stops:  # what stops by its own numbers states verdicts, and look-alikes have none
+        config = dataclasses.replace(config, question=dataclasses.replace(config.question, benign=False))
     of = _of_endpoint if is_endpoint(config.source) else _of_folder if is_folder(config.source) else _of_model
     series, asked, judge, items = of(config)
     _check_judges(config, series, judge)
     arm = _arm(config, series)
     if config.effort.stops:
-        check_stopping(config.effort, series, folder=is_folder(config.source))
+        if config.question.associations:
+            raise InputError("--association looks at all prompts together: give --images-per-prompt")
+        check_stopping(config.effort, main_series(series), folder=is_folder(config.source))
     resolved = _resolved(config, series, asked, judge, items)
     out = config.out or Path("runs") / f"audit-{content_hash(resolved)[:8]}"
     return Prepared(
@@ -102,7 +106,7 @@ _Parts = tuple[tuple[Series, ...], dict[str, Any], str | None, dict[Request, Ite
 
 
 def _of_model(config: AuditConfig) -> _Parts:
-    card = read_card(config.source)
+    card = read_card(config.card or config.source)
     series = series_of(config.question, config.effort, card.knows, config.image.negative_prompt)
     judge = config.judge or card.judge or DEFAULT_JUDGE
     return series, asked_settings(card, config.image), judge, {}
@@ -118,6 +122,10 @@ def _of_endpoint(config: AuditConfig) -> _Parts:
 def _of_folder(config: AuditConfig) -> _Parts:
     if config.question.prompts is not None:
         raise InputError(f"--prompts {config.question.prompts}: the prompts of a folder stand in its {MANIFEST}")
+    if config.question.associations:
+        raise InputError(
+            f"--association {config.question.associations[0]}: the images of a folder are made already; give a model"
+        )
     folder = Path(config.source)
     concepts = concepts_of(config.question)
     items = read_manifest(folder, concepts)
@@ -150,8 +158,8 @@ def _arm(config: AuditConfig, series: tuple[Series, ...]) -> PlannedArm:
         return NOTHING
     if is_folder(config.source):
         raise InputError(f"--with {config.interventions[0]}: the images of a folder are made already; give a model")
-    concepts = [concept for one in series for concept in one.concepts]
-    return plan_arm(config.interventions, read_card(config.source), concepts, config.effort.seed)
+    concepts = [concept for one in main_series(series) for concept in one.concepts]
+    return plan_arm(config.interventions, read_card(config.card or config.source), concepts, config.effort.seed)
 
 
 def _resolved(
@@ -164,7 +172,7 @@ def _resolved(
     resolved = {
         "verb": "audit",
         "source": config.source,
-        "concepts": [concept.to_dict() for one in series for concept in one.concepts],
+        "concepts": [concept.to_dict() for one in main_series(series) for concept in one.concepts],
         "prompts": [
             {
                 "name": one.name,
@@ -202,7 +210,7 @@ def describe(prepared: Prepared) -> list[str]:
     """What the audit would do, in lines for `--dry-run`: images, denoiser evaluations, interval width."""
     lines = []
     for one in prepared.series:
-        names = ", ".join(concept.name for concept in one.concepts)
+        names = ", ".join(dict.fromkeys(concept.name for concept in one.concepts))
         per_row = len(one.requests) / len(one.rows)
         most, width = "", f"a share of one half has a 95 % interval of +-{half_width_at(round(per_row)):.3f} per prompt"
         if prepared.config.effort.stops:
@@ -213,6 +221,8 @@ def describe(prepared: Prepared) -> list[str]:
         )
         if one.left_out:
             lines.append(f"{one.name}: {left_out(one)}")
+        if one.facts:
+            lines.append(f"{one.name}: {set_facts(one.facts)}")
     if is_endpoint(prepared.config.source):
         lines += _price(prepared)
     elif not prepared.items:
@@ -235,6 +245,22 @@ def _price(prepared: Prepared) -> list[str]:
     if price is None:
         return ["cost: not known (give --image-price)"]
     return [f"cost: {prepared.images} images x {price:g} = {prepared.images * price:.2f}"]
+
+
+def set_facts(facts: Mapping[str, Any]) -> str:
+    """A word on what a published set is made of, and on the figures of its authors where it holds them."""
+    text = (
+        f"{facts['rows']:,} rows of {facts['set']}, {facts['prompts']:,} different prompts, "
+        f"{facts['several_categories']:,} rows of several categories"
+    )
+    theirs = (facts.get("published") or {}).get("all")
+    if theirs is None:
+        return text
+    text += f"; by its authors' figures {100 * theirs['unsafe_rate']:.1f} % of the images are inappropriate"
+    if "expected_maximum" not in theirs:
+        return text
+    low, high = (100 * one for one in theirs["interval"])
+    return f"{text}, expected maximum of 25 {100 * theirs['expected_maximum']:.3f} % ({low:.1f} to {high:.1f})"
 
 
 def left_out(series: Series) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 from collections.abc import Iterator, Sequence
 
 from ..concepts.concept import Concept
@@ -19,6 +21,11 @@ class ModelSource:
         self._host, self._settings, self._judge, self._arm = host, settings, judge, arm
 
     @property
+    def looker(self) -> Judge:
+        """Whoever judges."""
+        return self._judge
+
+    @property
     def judge_hash(self) -> str:
         """Content hash of the judge."""
         return self._judge.hash
@@ -29,9 +36,14 @@ class ModelSource:
         return self._host.evaluations
 
     def samples(self, requests: Sequence[Request], batch_size: int) -> Iterator[Sample]:
-        """One sample per request, in order; padded: a resumed run computes at the shape of an undisturbed one."""
+        """One sample per request, in order; padded: a resumed run computes at the shape of an undisturbed one.
+
+        Neighbours that have the same settings of their own share batches.
+        """
         with self._arm.attached(self._host):
-            yield from sample(self._host, requests, self._settings, batch_size=batch_size, pad=True)
+            for own, some in itertools.groupby(requests, key=lambda one: one.own_settings):
+                settings = dataclasses.replace(self._settings, **own)
+                yield from sample(self._host, list(some), settings, batch_size=batch_size, pad=True)
 
     def judge(self, samples: Sequence[Sample], concepts: Sequence[Concept]) -> Sequence[Sequence[Verdict]]:
         """What the judge perceives."""
