@@ -167,7 +167,9 @@ def test_each_step_says_where_in_the_schedule_it_is(still: Host) -> None:
     with still.attached(watcher) as call:
         latents(call, ["a cat", "a dog"], steps=4)
     assert [(step.index, step.total, step.guidance) for step in watcher.steps] == [(i, 4, 4.0) for i in range(4)]
-    assert [step.timestep for step in watcher.steps] == still.pipe.scheduler.timesteps.tolist()
+    times = still.pipe.scheduler.timesteps.tolist()
+    assert [step.timestep for step in watcher.steps] == times
+    assert [step.after for step in watcher.steps] == [*times[1:], 0.0]  # the level of the latents that a step leaves
     (call,) = watcher.calls
     assert (call.prompts, call.images, call.steps) == (("a cat", "a dog"), 2, 4)
     assert call.evidence["mine"] == [{"steps": 4}] * 2
