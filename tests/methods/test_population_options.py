@@ -151,6 +151,20 @@ def test_held_images_are_made_once_and_logged(model: Host) -> None:
         fitted(model, Judge(SHARES), lambda one: dataclasses.replace(one, rows=_only_own(one)), prior="3")
 
 
+def test_winners_are_held_under_the_prompts_that_name_their_class(model: Host, tmp_path: Path) -> None:
+    made: list[Request] = []
+    found = fitted(model, Judge(SHARES), watching(made, tmp_path))
+    lines = [json.loads(line) for line in found.files["log.jsonl"].decode().splitlines()]
+    assert all(line["prior_error"] > 0 for line in lines)
+    held = PreferenceData.load(tmp_path / "prior")
+    data = PreferenceData.load(tmp_path / "cache")
+    # the very images that win, and no others are made for it
+    assert torch.equal(held.latents, data.latents[data.winner])
+    assert len(held.conditions.prompts) > len(data.conditions.prompts)
+    fitted(model, Judge(SHARES), watching(again := [], None), specific="0")
+    assert seeds_of(again) == seeds_of(made)
+
+
 def _only_own(one: Fitting) -> Callable[[Any], tuple[PromptRow, ...]]:
     return lambda concept: one.rows(concept) if concept.prompts == "occupations" else ()
 

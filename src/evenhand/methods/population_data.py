@@ -21,7 +21,7 @@ from evenhand.training.cache import PreferenceData, draw_timesteps, with_referen
 from evenhand.training.denoising import encode_prompts, sampler_grid
 from evenhand.training.lora import without_lora
 from evenhand.training.population_store import PopulationStore
-from evenhand.training.populations import Plan, Populations, Read, build
+from evenhand.training.populations import Made, Plan, Populations, Read, build
 
 _PRIOR = "prior"
 
@@ -77,22 +77,23 @@ class DataBuilder:
             captions=captions,
         )
 
-    def prior(self, rows: Sequence[PromptRow], images: int) -> PreferenceData | None:
-        """Images of other prompts by the plain model, whose error training holds to the reference's; None for none.
+    def prior(self, rows: Sequence[PromptRow], images: int, specific: Sequence[Made]) -> PreferenceData | None:
+        """Images whose error training holds to the reference's, each under the prompt that made it; None for none.
 
         Args:
-            rows: their prompts.
+            rows: other prompts, of which the plain model makes images.
             images: for each; 0 is off.
+            specific: images that are there already, of prompts that name a class.
 
         Raises:
             InputError: images of no prompts.
 
-        Cost: the images, and `draws` denoiser rows for each.
+        Cost: the images, and `draws` denoiser rows for each and for the specific ones.
         """
-        if not images:
-            return None
-        if not rows:
+        if images and not rows:
             raise InputError(f"{NAME}: prior={images} holds images of other prompts; name a set or file with others=")
+        if not images and not specific:
+            return None
         if (self._folder / _PRIOR / "conditions.safetensors").is_file():
             return PreferenceData.load(self._folder / _PRIOR)
         requests = [
@@ -105,14 +106,16 @@ class DataBuilder:
             for row in rows
             for index in range(images)
         ]
-        samples = [one for one in self._fitting.make([], requests) if one.latents is not None]
-        captions = list(dict.fromkeys(one.request.prompt for one in samples))
+        made = self._fitting.make([], requests) if requests else []
+        held = [(one.request.prompt, torch.from_numpy(one.latents)) for one in made if one.latents is not None]
+        held += [(one.slot.prompt, one.latents) for one in specific]
+        captions = list(dict.fromkeys(prompt for prompt, _ in held))
         return self._kept(
             _PRIOR,
-            latents=torch.stack([torch.from_numpy(one.latents).float() for one in samples]),
-            winner=torch.ones(len(samples), dtype=torch.bool),
-            population=torch.arange(len(samples)),
-            prompt=torch.tensor([captions.index(one.request.prompt) for one in samples]),
+            latents=torch.stack([latents.float() for _, latents in held]),
+            winner=torch.ones(len(held), dtype=torch.bool),
+            population=torch.arange(len(held)),
+            prompt=torch.tensor([captions.index(prompt) for prompt, _ in held]),
             captions=captions,
         )
 

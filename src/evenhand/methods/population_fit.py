@@ -77,6 +77,8 @@ def _course(fitting: Fitting, concept: Concept, plan: Plan, values: Mapping[str,
     builder = DataBuilder(fitting, plan, observer.read, values, folder)
     populations = builder.populations()
     others = other_rows(fitting, concept, values["others"]) if values["prior"] else ()
+    # winners of a safety concept have no prompt of their own
+    own = [one for one in populations.images if one.slot.winner and one.slot.prompt != one.slot.caption]
     return Course(
         fitting=fitting,
         values=values,
@@ -85,7 +87,7 @@ def _course(fitting: Fitting, concept: Concept, plan: Plan, values: Mapping[str,
         builder=builder,
         populations=populations,
         data=builder.cached(populations),
-        prior=builder.prior(others, int(values["prior"])),
+        prior=builder.prior(others, int(values["prior"]), own if values["specific"] and values["prior_weight"] else ()),
         folder=folder,
     )
 

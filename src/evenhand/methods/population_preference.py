@@ -98,6 +98,7 @@ METHOD = Method(
             fits=True,
         ),
         _number("refresh", "steps between two times that losers are made anew by the present model; 0 is off", "0"),
+        _number("specific", "1 holds winners under the prompts that name their class; 0 is off", "1"),
         _number("prior", "images for each other prompt whose error is held to the reference's; 0 is off", "0"),
         _number("prior_weight", "of holding them; 0 is off", "1"),
         Parameter(name="others", help="prompts that should stay as they are, a set or a file; else found", fits=True),

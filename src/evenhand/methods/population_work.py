@@ -33,16 +33,20 @@ def work_of(preview: Preview, values: Mapping[str, Any]) -> list[Work]:
     others = _other_rows(preview, concept.prompts, values)
     controls = int(values["controls"]) * (len(rows) + len(others))
     one_look = int(values["looks"]) * len(rows) + controls
-    captions = len(rows) * min(len(FRAMES), plan.populations) + (len(others) if values["prior"] else 0)
-    held = int(values["prior"]) * len(others)
+    framed = len(rows) * min(len(FRAMES), plan.populations)
+    made = int(values["prior"]) * len(others)
+    specific = concept.kind != "safety" and values["specific"] and values["prior_weight"]
+    held = made + (plan.images // 2 if specific else 0)
+    captions = framed + (framed * len(plan.words) if specific else 0) + (len(others) if made else 0)
     found = [
         Work(what=f"populations of {len(rows)} prompts", images=plan.images),
         Work(what="cache of prompts and the reference's errors", rows=captions + (plan.images + held) * draws),
         Work(what=f"training, {steps} steps of {per_step} images", differentiated=steps * per_step, at_most=True),
         Work(what=f"{looks} looks of {one_look} images", images=looks * one_look + controls, at_most=True),
     ]
+    if made:
+        found.append(Work(what="images that are held", images=made))
     if held:
-        found.append(Work(what="images that are held", images=held))
         found.append(Work(what="holding them", differentiated=8 * steps, at_most=True))
     if values["refresh"]:
         times = (steps - 1) // int(values["refresh"])
