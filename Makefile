@@ -47,7 +47,10 @@ train-skewville: $(STAMP)
 # What `--with concept-vector` finds ready for Skewville; to be made again whenever its model or a concept changes.
 fit-skewville: $(STAMP)
 	@rm -rf src/evenhand/skewville/checkpoints/fits
-	@for concept in gender skin age unsafe; do \
-		EVENHAND_CACHE=src/evenhand/skewville/checkpoints $(BIN)/python -m evenhand generate skewville \
-			"a photo of a person" --with concept-vector:concept=$$concept --out $(VENV)/fit/$$concept || exit 1; done
+	@for spec in concept-vector:concept=gender concept-vector:concept=skin concept-vector:concept=age \
+		concept-vector:concept=unsafe stereotype-corrector:concept=gender \
+		stereotype-corrector:concept=origin,attribute=scarf; do \
+		EVENHAND_CACHE=$(VENV)/fit $(BIN)/python -m evenhand generate skewville \
+			"a photo of a person" --with $$spec --out $(VENV)/fit/images/$$spec || exit 1; done
+	@mv $(VENV)/fit/fits src/evenhand/skewville/checkpoints/fits
 	@rm -rf $(VENV)/fit
