@@ -67,16 +67,19 @@ def test_every_population_has_as_many_winners_as_losers_under_one_neutral_captio
         assert all(slot.prompt == slot.caption for slot in own if not slot.winner)
 
 
-def test_winners_are_drawn_independently_from_the_target() -> None:
+def test_winners_of_a_row_have_the_target_and_are_dealt_to_its_populations_at_random() -> None:
     one = plan(target={"female": 0.3, "male": 0.7}, side=10, populations=60)
-    shown = [slot.shown for slot in slots(one) if slot.winner]
-    # 1,200 draws: .3 to within three standard errors
-    assert shown.count("female") / len(shown) == pytest.approx(0.3, abs=3 * (0.3 * 0.7 / 1200) ** 0.5)
-    per_population = collections.Counter(
-        sum(slot.shown == "female" for slot in slots(one) if slot.winner and slot.population == number)
-        for number in range(120)
+    winners = [slot for slot in slots(one) if slot.winner]
+    for row in {slot.row for slot in winners}:
+        shown = [slot.shown for slot in winners if slot.row == row]
+        assert shown.count("female") == 0.3 * 600
+    held = collections.Counter(
+        sum(slot.shown == "female" for slot in winners if slot.population == number) for number in range(120)
     )
-    assert len(per_population) > 4  # not balanced one by one: that would lead past the target
+    # not balanced one by one, which would lead past the target: of ten cards from 600 the variance of the women is
+    # 10 x .3 x .7 x 590 / 599 = 2.07, to within four standard errors of it over 120 populations (.27 each)
+    mean = sum(count * times for count, times in held.items()) / 120
+    assert sum((count - mean) ** 2 * times for count, times in held.items()) / 120 == pytest.approx(2.07, abs=1.1)
 
 
 def test_seeds_are_the_same_in_every_build_and_on_both_sides() -> None:

@@ -1,7 +1,7 @@
 """Winning and losing populations: images of one neutral prompt, with the declared shares and with the model's own.
 
-The winners of a prompt are made from it with words that name a class, drawn independently from the target (exactly
-balanced populations would lead past it, see `losses`); the losers from the prompt itself. Both sides have the same
+The winners of a prompt are made from it with words that name a class, dealt at random from the target (exactly balanced
+populations would lead past it, see `losses`); the losers from the prompt itself. Both sides have the same
 template, are trained under the neutral prompt, and pass the same check by the fit judge at its decision boundary: a
 winner shows the class that it was asked for, a loser one that can be told at all, and either is recognised as what its
 prompt names. Keeping only what a judge is sure of would train caricatures.
@@ -173,8 +173,19 @@ def slots(plan: Plan) -> list[Slot]:
 
 def _asked(plan: Plan, row: PromptRow, caption: str, index: int) -> tuple[str, str]:
     """The class of a winner, and the prompt that asks for it."""
-    shown = allocate(plan.target, plan.seed, row.name, index, "iid")
+    shown = allocate(plan.target, plan.seed, row.name, _dealt(plan, row.name)[index], "stratified")
     return shown, f"{caption}, {plan.words[shown]}" if plan.words[shown] else caption
+
+
+def _dealt(plan: Plan, row: str) -> list[int]:
+    """A random order of a row's winners.
+
+    The quotas are those of the row as a whole and are dealt to its populations like cards: what one population holds
+    varies as with independent draws, and all of them together hold the target. Drawn independently, 32 winners of an
+    even target have a share of .5 give or take .09, and the model learns that share.
+    """
+    places = range(plan.side * plan.populations)
+    return sorted(places, key=lambda place: image_seed(plan.seed, "fit", f"{row} deal", place))
 
 
 def _losing(plan: Plan, caption: str, index: int) -> tuple[str | None, str]:
