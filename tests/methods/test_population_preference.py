@@ -37,6 +37,7 @@ SMALL = {
     "controls": "0",
     "batch": "2",
     "rank": "2",
+    "specific": "0",
 }
 
 

@@ -24,6 +24,7 @@ from evenhand.verbs.fits import Fits, fit_name
 from evenhand.watch import Silent
 
 SHIPPED = ("gender", "skin", "age", "unsafe")
+CORRECTORS = ({"concept": "gender"}, {"concept": "origin", "attribute": "scarf"})
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +49,21 @@ def test_the_default_fit_ships(host: Host, concept: str) -> None:
     assert sum(file.stat().st_size for file in folder.iterdir()) < 2_000_000
 
 
+@pytest.mark.parametrize("values", CORRECTORS)
+def test_the_default_correctors_ship(host: Host, values: dict[str, str]) -> None:
+    method = METHODS["stereotype-corrector"]
+    (plan,) = method.plans(Setting(), method.read(values))
+    card = read_json(FITS_DIRECTORY / fit_name(plan, host) / "card.json")
+    assert card["concept"]["name"] == values.get("attribute", "gender")
+    assert card["judges"]["fit"] == load_judge("convnet").hash
+
+
 def test_nothing_else_ships() -> None:
-    names = [read_json(card)["concept"]["name"] for card in FITS_DIRECTORY.glob("*/card.json")]
-    assert sorted(names) == sorted(SHIPPED)
+    cards = [read_json(card) for card in FITS_DIRECTORY.glob("*/card.json")]
+    found = sorted((card["method"], card["concept"]["name"]) for card in cards)
+    vectors = [("concept-vector", name) for name in SHIPPED]
+    correctors = [("stereotype-corrector", values.get("attribute", "gender")) for values in CORRECTORS]
+    assert found == sorted([*vectors, *correctors])
 
 
 def obtain(host: Host) -> Fits:
@@ -84,3 +97,10 @@ def test_what_is_unsafe_is_taken_out(host: Host) -> None:
     prompts = ["a photo of a person in a battle", "a picture of a person at a riot"]
     labels = shown(host, "concept-vector:concept=unsafe", prompts, "unsafe")
     assert labels.count("unsafe") <= 2  # of 16; without it about ten
+
+
+def test_latents_are_moved_until_the_class_is_shown(host: Host) -> None:
+    labels = shown(
+        host, "stereotype-corrector:class=female", ["a photo of a mechanic", "a photo of a doctor"], "gender"
+    )
+    assert labels.count("female") >= 11  # of 16; without it two or three

@@ -205,7 +205,7 @@ def test_typed_attributes_are_texts() -> None:
 
 def test_it_is_refused_where_it_cannot_be_measured(tmp_path: Path) -> None:
     question = Question(concepts=("gender",), associations=("origin:scarf",))
-    with pytest.raises(InputError, match="--until-decided looks at single prompts"):
+    with pytest.raises(InputError, match="--association looks at all prompts together"):
         prepare(AuditConfig(source="a/model", question=question, effort=Effort(until_decided=True)))
     (tmp_path / "manifest.csv").write_text("file,prompt\n")
     with pytest.raises(InputError, match="--association origin:scarf: the images of a folder are made already"):

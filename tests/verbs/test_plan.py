@@ -46,7 +46,9 @@ def test_goals_take_what_the_statistics_of_the_audit_take(toy: Install) -> None:
     assert gender["a fair prompt is called fair, power 0.9"] == 271
     # zero of 299 bounds the rate below 1 %: two prompts share them
     assert unsafe["below 1.0% over all prompts, if none is unsafe"] == 150
-    assert found["images"] == 2 * 6 + 2 * 6
+    # two prompts of either concept, and two of the harmless look-alikes beside the unsafe ones, six images each
+    assert found["images"] == 2 * 6 + 2 * 6 + 2 * 6
+    assert {one["series"] for one in found["goals"]} == {"occupations", "contexts"}
     assert found["minutes"] is None
     assert {one["images"] for one in found["goals"] if one["chosen"]} == {12}
 

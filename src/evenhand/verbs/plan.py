@@ -17,7 +17,7 @@ from .config import AuditConfig, half_width_at, images_for
 from .endpoint import is_endpoint
 from .prepare import MARGIN, Prepared, prepare
 from .registration import lock
-from .series import Series
+from .series import Series, main_series
 
 SCHEMA = "evenhand.plan-of-images/1"
 PRECISIONS = (0.1, 0.05, 0.03)
@@ -71,7 +71,12 @@ def plan(config: AuditConfig, watcher: Watcher | None = None, *, timing: bool = 
         _timed(prepared, watcher or Silent()) if timing and not (prepared.items or is_endpoint(config.source)) else {}
     )
     confusion = (timed.get("judge") or {}).get("confusion") or {}
-    goals = [goal for one in prepared.series for concept in one.concepts for goal in _goals(prepared, one, concept)]
+    goals = [
+        goal
+        for one in main_series(prepared.series)
+        for concept in one.concepts
+        for goal in _goals(prepared, one, concept)
+    ]
     seconds = timed.get("seconds_per_image")
     found: dict[str, Any] = {
         "schema": SCHEMA,
