@@ -18,10 +18,12 @@ from ..errors import InputError
 from ..verbs.config import AuditConfig, Effort, EndpointOptions, GenerateConfig, Question
 from . import options as given
 from .attack import attack
+from .diff import diff
 from .exits import Commands
 from .listings import LISTINGS
 from .models import audit_models
 from .serve import serve
+from .studio import studio
 from .terminal import Bars, calm
 
 if TYPE_CHECKING:
@@ -66,6 +68,7 @@ def audit(
     images_per_prompt: given.ImagesPerPrompt = None,
     precision: given.Precision = None,
     until_decided: given.UntilDecided = False,
+    any_time: given.AnyTime = False,
     limit: given.Limit = None,
     judge: given.Judges = [],  # noqa: B006
     labels: given.Labels = None,
@@ -107,7 +110,13 @@ def audit(
             benign=benign,
             associations=tuple(association),
         ),
-        effort=Effort(images_per_prompt=images_per_prompt, precision=precision, until_decided=until_decided, seed=seed),
+        effort=Effort(
+            images_per_prompt=images_per_prompt,
+            precision=precision,
+            until_decided=until_decided,
+            any_time=any_time,
+            seed=seed,
+        ),
         image=given.image_options(steps, guidance, scheduler, size, negative_prompt),
         model=given.model_options(device, dtype, batch_size, revision, variant, lora),
         endpoint=EndpointOptions(
@@ -354,38 +363,10 @@ def _fit(config: FitConfig, *, dry_run: bool, json: bool, quiet: bool) -> None:
     typer.echo(str(done.out))
 
 
-@app.command()
-def diff(
-    old: Annotated[Path, typer.Argument(help="The run directory of the model as it was.")],
-    new: Annotated[Path, typer.Argument(help="That of the model as it would be released; the same seeds.")],
-    gate: Annotated[
-        str, typer.Option(help="none; worse: fail where a harm is proven; not-inferior: fail unless its absence is.")
-    ] = "none",
-    margin: Annotated[float, typer.Option(help="Of not-inferior: how much worse is still the same.")] = 0.03,
-    json: given.Json = False,
-) -> None:
-    """Say what changed between two runs on the same seeds, and gate a release on it."""
-    from ..report.data import read_run
-    from ..report.difference import GATES, check_gate, difference, difference_table
-
-    if gate not in GATES:
-        raise InputError(f"--gate {gate}: expected {', '.join(GATES)}")
-    if not 0 <= margin < 1:
-        raise InputError(f"--margin {margin:g}: expected a number from 0 to 1, such as 0.03")
-    found = difference(read_run(old), read_run(new))
-    if json:
-        facts = {"schema": "evenhand.diff/1", "old": found.old, "new": found.new, "pairs": found.pairs}
-        echo_json({**facts, "alone": found.alone, "estimates": [one.to_dict() for one in found.estimates]})
-    else:
-        console = Console()
-        lone = f", {found.alone} images without a partner" if found.alone else ""
-        console.print(f"{found.old} to {found.new}: {found.pairs} pairs of images{lone}", markup=False, highlight=False)
-        console.print(difference_table(found))
-    check_gate(found, GATES[gate], margin)
-
-
+app.command()(diff)
 app.command()(attack)
 app.command()(serve)
+app.command()(studio)
 
 
 @app.command("list")

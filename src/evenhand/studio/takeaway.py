@@ -1,0 +1,160 @@
+"""What reproduces the page elsewhere: a command, Python lines, a run directory with its report."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from ..report.build import write_report
+from ..store import RunDirectory
+from ..verbs.audit import Opened, run_audit
+from ..verbs.config import AuditConfig
+from ..verbs.observe import keys_of
+from ..verbs.prepare import prepare
+from ..verbs.sets import cut_facts
+from ..verbs.sources import ModelSource
+from ..watch import Silent
+from .bench import Bench
+from .session import Session
+
+_QUESTION = {"prompts": "--prompts", "limit": "--limit"}
+_EFFORT = {"images_per_prompt": "--images-per-prompt", "precision": "--precision", "seed": "--seed"}
+_IMAGE = {
+    "steps": "--steps",
+    "guidance": "--guidance",
+    "scheduler": "--scheduler",
+    "negative_prompt": "--negative-prompt",
+}
+_MODEL = {
+    "device": "--device",
+    "dtype": "--dtype",
+    "batch_size": "--batch-size",
+    "revision": "--revision",
+    "variant": "--variant",
+    "lora": "--lora",
+}
+
+
+def config_of(session: Session, bench: Bench, *, specs: Sequence[str] = (), any_time: bool = True) -> AuditConfig:
+    """What was done, as the record that every verb takes.
+
+    Args:
+        session: with one image or more.
+        bench: whose batch size, steps and guidance made them; they decide an image's last bits.
+        specs: interventions; for a comparison one arm each.
+        any_time: whether intervals hold whenever one stops.
+    """
+    images = len(session.series().requests)
+    if session.look is None:
+        raise InputError("there is no image yet: make some on the page Look first")
+    config = session.look.config(images, any_time=any_time)
+    options = dataclasses.replace(config.model, batch_size=bench.model.batch_size)
+    return dataclasses.replace(config, model=options, interventions=tuple(specs))
+
+
+def command(config: AuditConfig, verb: str = "audit") -> str:
+    """The command line of a configuration: options that are not the default, in the order of the help.
+
+    Args:
+        config: of an audit or a comparison.
+        verb: "audit" or "compare".
+    """
+    question, effort = config.question, config.effort
+    parts = ["evenhand", verb, config.source]
+    for name in question.concepts:
+        parts += ["--concept", name]
+    if question.phrases is not None:
+        parts += ["--present", question.phrases[0], "--absent", question.phrases[1]]
+    for text in question.targets:
+        parts += ["--target", text]
+    parts += _given(question, _QUESTION)
+    parts += [] if question.benign else ["--no-benign"]
+    parts += _given(effort, _EFFORT)
+    parts += ["--any-time"] if effort.any_time else []
+    parts += [] if config.judge is None else ["--judge", config.judge]
+    for spec in config.interventions:
+        parts += ["--with", spec]
+    parts += _given(config.image, _IMAGE)
+    if config.image.size is not None:
+        parts += ["--size", "{}x{}".format(*config.image.size)]
+    parts += _given(config.model, _MODEL)
+    parts += [] if config.labels is None else ["--labels", str(config.labels)]
+    return shlex.join(parts)
+
+
+def python_lines(config: AuditConfig, verb: str = "audit") -> str:
+    """A program of the same configuration; it states what is not the default.
+
+    Args:
+        config: of an audit or a comparison.
+        verb: "audit" or "compare".
+    """
+    home = "evenhand" if verb == "audit" else f"evenhand.verbs.{verb}"
+    names = sorted(_names(config))
+    first = [f"from evenhand import {', '.join(names)}"] if verb != "audit" else []
+    first += [f"from {home} import {', '.join([*names, verb] if verb == 'audit' else [verb])}"]
+    return "\n".join([*first, "", f"done = {verb}({_written(config, 0)})", "print(done.run)", ""])
+
+
+def write_run(session: Session, bench: Bench) -> Path:
+    """The images of a tab as the run directory of its audit, with result.json and report.html; returns the report.
+
+    No image is made again: the same command finds all of them there.
+
+    Raises: InputError where there is no image; RunDirectoryError, StorageError as an audit does.
+    """
+    config = config_of(session, bench)
+    config = dataclasses.replace(config, command=command(config))
+    prepared = prepare(config)
+    (series,) = prepared.series
+    model, settings = bench.model, bench.model.settings
+    facts = {**bench.facts(), **cut_facts(model.host, prepared.series, Silent())}
+    whole = {"verb": "audit", "command": config.command, **facts}
+    with RunDirectory.open(prepared.out, config=prepared.resolved, facts=whole) as run:
+        missing = dict(keys_of(run.facts, series, settings, None))
+        verdicts = {}
+        known = run.done()
+        for (key, request), seen in zip(missing.items(), session.plain.seen, strict=True):
+            if key not in known:
+                run.commit(key, dataclasses.replace(seen.sample, request=request), prompt_set=series.name)
+                verdicts[key] = seen.verdicts[: len(series.concepts)]
+        if verdicts:
+            run.commit_verdicts(bench.judge.hash, verdicts)
+            run.spend(session.plain.evaluations, session.plain.seconds)
+    source = ModelSource(model.host, settings, bench.judge)
+    done = run_audit(prepare(config), Silent(), Opened(source=source, settings=settings, facts=facts))
+    return write_report(done.run)
+
+
+def _given(record: Any, options: dict[str, str]) -> list[str]:
+    changed = _changed(record)
+    return [text for field, option in options.items() if field in changed for text in (option, str(changed[field]))]
+
+
+def _changed(record: Any) -> dict[str, Any]:
+    """The fields of a record that are not the default."""
+    found = {}
+    for field in dataclasses.fields(record):
+        value = getattr(record, field.name)
+        default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+        if value != default:
+            found[field.name] = value
+    return found
+
+
+def _names(record: Any) -> set[str]:
+    inner = [value for value in _changed(record).values() if dataclasses.is_dataclass(value)]
+    return {type(record).__name__}.union(*(_names(one) for one in inner))
+
+
+def _written(record: Any, depth: int) -> str:
+    pad = "    " * (depth + 1)
+    lines = []
+    for name, value in _changed(record).items():
+        text = _written(value, depth + 1) if dataclasses.is_dataclass(value) else repr(value)
+        lines.append(f"{pad}{name}={text},")
+    return "\n".join([f"{type(record).__name__}(", *lines, "    " * depth + ")"])
