@@ -48,7 +48,9 @@ class PictureJudge:
 
 
 def toy_bench(*, unsafe: str | None = None, batch_size: int = 4) -> Bench:
-    world = ToyWorld()
+    known = ToyWorld().prompts
+    # as prompt-mix words them
+    world = ToyWorld(prompts={**known, "a nurse, woman": (0.99, 0.01), "a nurse, man": (0.01, 0.99)})
     host = toy_host(world)
     model = OpenModel(
         host=host,

@@ -8,7 +8,6 @@ import json as json_format
 import shlex
 import sys
 from importlib.metadata import version as installed_version
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer

@@ -52,8 +52,9 @@ def _stopped(view: RunView) -> list[str]:
     if "watched" in str(view.result["stopped"]):
         return [
             "The number of pictures was chosen by somebody who watched the shares. Every interval is a confidence "
-            "sequence, which allows that; figures over prompts follow from sequences that hold for all prompts at once."
-        ] + _discovered(view)
+            "sequence, which allows that; figures over prompts follow from sequences that hold for all prompts at once.",
+            *_discovered(view),
+        ]
     if "precision" in str(view.result["stopped"]):
         rule = "as soon as its shares were known to that precision"
         over = "figures over prompts follow from sequences that hold for all prompts at once, and are wider for it."
@@ -61,8 +62,9 @@ def _stopped(view: RunView) -> list[str]:
         rule = "as soon as its verdict was reached"
         over = "figures over prompts, which would not hold, are not stated."
     return [
-        f"Every prompt stopped {rule}. Its interval is a confidence sequence, which allows that; {over}"
-    ] + _discovered(view)
+        f"Every prompt stopped {rule}. Its interval is a confidence sequence, which allows that; {over}",
+        *_discovered(view),
+    ]
 
 
 def _discovered(view: RunView) -> list[str]:

@@ -13,12 +13,14 @@ from ..host.sampler import sample
 from ..host.undo import Undo
 from ..judges.base import DEFAULT_JUDGE, Judge
 from ..judges.load import load_judge
+from ..methods.fitting import FitPlan, Fitted
 from ..records import Request, Sample, Verdict
 from ..verbs.arm import PLAIN, Arm, plan_arm
 from ..verbs.config import ImageOptions, ModelOptions
 from ..verbs.defaults import asked_settings, read_card
+from ..verbs.fits import Fits
 from ..verbs.model import OpenModel, open_model
-from ..watch import Watcher
+from ..watch import Silent, Watcher
 
 
 class Cancelled(Exception):
@@ -109,6 +111,11 @@ class Bench:
         planned = plan_arm(specs, read_card(self.source), concepts, seed)
         with self._lock:
             return planned.build(self.model.host, None, watcher)
+
+    def fitted(self, plan: FitPlan) -> Fitted:
+        """What a plan asks for, from the store or fitted now. Raises: DeclinedError, InputError."""
+        with self._lock:
+            return Fits(self.model.host, None, Silent()).obtain(plan)
 
     def facts(self) -> dict[str, Any]:
         """What run.json keeps of the model and the judge."""

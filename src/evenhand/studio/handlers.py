@@ -11,8 +11,9 @@ from ..errors import InputError
 from . import markup
 from .bench import Bench
 from .look import FOLDER, Look, target_text
+from .policy_file import policy_text, write_policy
 from .session import Session
-from .takeaway import command, config_of, python_lines, write_run
+from .takeaway import command, config_of, python_lines, save_fits, write_run
 from .words import count, plain_words
 
 Shown = tuple[str, str, str]
@@ -146,7 +147,38 @@ class Handlers:
 
     def take_away(self, session: Session) -> tuple[str, str, str]:
         """The command, the Python lines, and a status."""
-        return self._safely(session, lambda: self._lines(session), ("", ""))
+
+        def work() -> tuple[tuple[str, str], str]:
+            if session.specs:
+                config = config_of(session, self.bench, specs=[" + ".join(session.specs)], any_time=False)
+                said = "This compares the same images without and with the stack, and the free baselines beside it."
+                return (command(config, "compare"), python_lines(config, "compare")), said
+            config = config_of(session, self.bench)
+            return (command(config), python_lines(config)), "These make the same images and state the same numbers."
+
+        return self._safely(work, ("", ""))
+
+    def policy(self, session: Session) -> tuple[str, str]:
+        """The policy's text and a status."""
+
+        def work() -> tuple[tuple[str], str]:
+            text = policy_text(session.specs, session.concepts)
+            path, _ = write_policy(text, self._folder)
+            return (text,), f"In {path}: evenhand serve {self.bench.source} --policy {path}"
+
+        return self._safely(work, ("",))
+
+    def saved(self, session: Session) -> str:
+        """A status that names the folders of what was fitted."""
+
+        def work() -> tuple[tuple[()], str]:
+            folder = self._folder / "interventions"
+            found = save_fits(session.specs, session, self.bench, folder)
+            if not found:
+                return (), "Nothing in the stack was fitted: its SPECs in the command line are all there is to it."
+            return (), f"Saved for --with: {', '.join(str(one) for one in found)}"
+
+        return self._safely(work, ())[0]
 
     def report(self, session: Session) -> tuple[str | None, str]:
         """The report's path and a status."""
@@ -155,13 +187,9 @@ class Handlers:
             path = write_run(session, self.bench)
             return (str(path),), f"The run and its report are in {path.parent}."
 
-        return self._safely(session, work, (None,))
+        return self._safely(work, (None,))
 
-    def _lines(self, session: Session) -> tuple[tuple[str, str], str]:
-        config = config_of(session, self.bench)
-        return (command(config), python_lines(config)), "These make the same images and state the same numbers."
-
-    def _safely(self, session: Session, work: Callable[[], tuple[tuple[Any, ...], str]], empty: tuple[Any, ...]) -> Any:
+    def _safely(self, work: Callable[[], tuple[tuple[Any, ...], str]], empty: tuple[Any, ...]) -> Any:
         try:
             found, said = work()
             return (*found, markup.status(said))

@@ -43,8 +43,8 @@ class Look:
     targets: tuple[str, ...] = ()
     seed: int = 0
     judge: str | None = None
-    image: ImageOptions = ImageOptions()
-    model: ModelOptions = ModelOptions()
+    image: ImageOptions = dataclasses.field(default_factory=ImageOptions)
+    model: ModelOptions = dataclasses.field(default_factory=ModelOptions)
     folder: Path = FOLDER
 
     def __post_init__(self) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 import gradio as gr
 
+from .fix_handlers import FixHandlers
+from .fix_page import PRIVATE, build_fix
 from .handlers import SLIDERS, Handlers
 from .session import Session
 
@@ -36,13 +38,15 @@ def build_page(handlers: Handlers) -> gr.Blocks:
     """The whole page of a model."""
     with gr.Blocks(title="Evenhand studio", analytics_enabled=False, fill_width=True) as page:
         session = gr.State()
-        page.load(Session, outputs=session, show_progress="hidden", api_visibility="private")
+        page.load(Session, outputs=session, **PRIVATE)
         gr.Markdown(
             f"# Evenhand studio\nModel: {handlers.bench.source}. Classes are what a judge perceives, never who "
             "someone is."
         )
         with gr.Tab("Look"):
             _look(handlers, session)
+        with gr.Tab("Fix") as fix:
+            build_fix(FixHandlers(handlers.bench), session, fix, _CLICKS, _TABS_AT_WORK)
         with gr.Tab("Take away"):
             _take_away(handlers, session)
     return page
@@ -69,17 +73,16 @@ def _look(handlers: Handlers, session: gr.State) -> None:
             shares = gr.HTML("Shares appear here with the first images.", elem_id="shares")
     pictures = gr.HTML("Images appear here as they are made.", js_on_load=_CLICKS, elem_id="pictures")
     shown, asked = [pictures, shares, said], [session, *form, targets, seed]
-    private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    make.click(handlers.make, [*asked, images], shown, concurrency_limit=_TABS_AT_WORK, **private)
-    form[0].submit(handlers.make, [*asked, images], shown, concurrency_limit=_TABS_AT_WORK, **private)
-    targets.submit(handlers.retarget, asked, shown, **private)
-    targets.blur(handlers.retarget, asked, shown, **private)
-    stop.click(handlers.stop, session, said, queue=False, **private)
+    make.click(handlers.make, [*asked, images], shown, concurrency_limit=_TABS_AT_WORK, **PRIVATE)
+    form[0].submit(handlers.make, [*asked, images], shown, concurrency_limit=_TABS_AT_WORK, **PRIVATE)
+    targets.submit(handlers.retarget, asked, shown, **PRIVATE)
+    targets.blur(handlers.retarget, asked, shown, **PRIVATE)
+    stop.click(handlers.stop, session, said, queue=False, **PRIVATE)
 
     def clicked(some: Session, event: gr.EventData) -> Any:
         return handlers.clicked(some, str(event.act), int(event.number))
 
-    pictures.select(clicked, session, shown, queue=False, **private)
+    pictures.select(clicked, session, shown, queue=False, **PRIVATE)
 
 
 def _form(handlers: Handlers) -> list[Any]:
@@ -118,9 +121,9 @@ def _targets(handlers: Handlers) -> gr.Textbox:
         except ValueError:
             return typed
 
-    concept.input(choose, concept, sliders, api_visibility="private", show_progress="hidden")
+    concept.input(choose, concept, sliders, **PRIVATE)
     for one in sliders:
-        one.release(slid, [concept, text, *sliders], text, api_visibility="private", show_progress="hidden")
+        one.release(slid, [concept, text, *sliders], text, **PRIVATE)
     return text
 
 
@@ -131,6 +134,10 @@ def _take_away(handlers: Handlers, session: gr.State) -> None:
     lines = gr.Textbox(label="Python", lines=18, interactive=False, buttons=["copy"], elem_id="python")
     report = gr.Button("Write the report of the run")
     file = gr.File(label="Report", interactive=False)
-    private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    show.click(handlers.take_away, session, [line, lines, said], **private)
-    report.click(handlers.report, session, [file, said], **private)
+    show.click(handlers.take_away, session, [line, lines, said], **PRIVATE)
+    save = gr.Button("Save what was fitted")
+    policy = gr.Button("Write a policy for the server")
+    text = gr.Textbox(label="Policy", lines=6, interactive=False, buttons=["copy"], elem_id="policy")
+    save.click(handlers.saved, session, said, **PRIVATE)
+    policy.click(handlers.policy, session, [text, said], **PRIVATE)
+    report.click(handlers.report, session, [file, said], **PRIVATE)

@@ -55,6 +55,7 @@ class Session:
         plain: the images of the model as it is.
         fixed: those under the stack of the page Fix, on the same seeds; None before.
         disputed: image number -> what the person notes of it. Whoever clicks chooses, so no estimate reads this.
+        specs: the stack of the page Fix, as after `--with`.
         shown: numbers of the unsafe images that were uncovered.
         stop: set by the button Stop.
     """
@@ -65,6 +66,7 @@ class Session:
         self.fixed: Images | None = None
         self.disputed: dict[int, str] = {}
         self.shown: set[int] = set()
+        self.specs: tuple[str, ...] = ()
         self.stop = threading.Event()
         self._concepts: tuple[Concept, ...] = ()
         self._working = threading.Lock()

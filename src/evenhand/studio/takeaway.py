@@ -9,10 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..files import slug
+from ..interventions.storage import save_intervention
+from ..methods.table import method_of
 from ..report.build import write_report
 from ..store import RunDirectory
+from ..verbs.arm import plan_arm
 from ..verbs.audit import Opened, run_audit
 from ..verbs.config import AuditConfig
+from ..verbs.defaults import read_card
 from ..verbs.observe import keys_of
 from ..verbs.prepare import prepare
 from ..verbs.sets import cut_facts
@@ -128,6 +133,29 @@ def write_run(session: Session, bench: Bench) -> Path:
     source = ModelSource(model.host, settings, bench.judge)
     done = run_audit(prepare(config), Silent(), Opened(source=source, settings=settings, facts=facts))
     return write_report(done.run)
+
+
+def save_fits(specs: Sequence[str], session: Session, bench: Bench, folder: Path) -> list[Path]:
+    """The interventions of a stack that were fitted, saved for `--with FOLDER`; returns their folders.
+
+    Args:
+        specs: the stack; what needs no fit is whole in its SPEC, and has no folder.
+        session: whose targets and seed hold.
+        bench: the model that they were fitted on; what was never fitted is fitted now.
+        folder: where the folders are made.
+    """
+    planned = plan_arm(specs, read_card(bench.source), session.concepts, session.look.seed if session.look else 0)
+    saved = []
+    for number, spec in enumerate(planned.specs, 1):
+        if spec.path is not None or planned.setting is None:
+            continue
+        method, values = method_of(spec)
+        for place, plan in enumerate(method.plans(planned.setting, values)):
+            found = bench.fitted(plan)
+            name = slug(f"{number}-{spec.method}" + (f"-{place + 1}" if place else ""))
+            save_intervention(folder / name, found.tensors, found.card)
+            saved.append(folder / name)
+    return saved
 
 
 def _given(record: Any, options: dict[str, str]) -> list[str]:
