@@ -103,7 +103,7 @@ def test_the_run_holds_the_images_of_the_page_and_nothing_is_made_again(session:
     ]
     assert (stated["value"], stated["low"], stated["high"]) == pytest.approx((female.share, *female.interval))
     assert (stated["low"], stated["high"]) == pytest.approx(confidence_sequence(female.count, 12))
-    assert "somebody who watched" in report.read_text()
+    assert "Somebody who watched" in report.read_text()
 
 
 def test_a_report_that_is_asked_for_twice_is_the_same(session: Session, bench: Bench) -> None:

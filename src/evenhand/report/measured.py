@@ -51,8 +51,8 @@ def _stopped(view: RunView) -> list[str]:
     """That the run looked at its own numbers, or somebody did, and what is found among all prompts."""
     if "watched" in str(view.result["stopped"]):
         return [
-            "The number of pictures was chosen by somebody who watched the shares. Every interval is a confidence "
-            "sequence, which allows that; figures over prompts follow from sequences that hold for all prompts at once.",
+            "Somebody who watched the shares chose the number of pictures. Every interval is a confidence sequence, "
+            "which allows that; figures over prompts follow from sequences that hold for all prompts at once.",
             *_discovered(view),
         ]
     if "precision" in str(view.result["stopped"]):

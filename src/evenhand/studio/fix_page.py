@@ -46,10 +46,12 @@ def build_fix(handlers: FixHandlers, session: gr.State, tab: gr.Tab, clicks: str
         return gr.update(choices=list(some.specs), value=value)
 
     def added(some: Session, text: str | None) -> Any:
-        return handlers.add(some, text), listed(some, len(some.specs)), 1.0
+        said = handlers.add(some, text)
+        return said, listed(some, len(some.specs)), handlers.strength(some, len(some.specs) - 1)
 
     def removed(some: Session, place: int | None) -> Any:
-        return handlers.remove(some, place), listed(some, None), 1.0
+        said = handlers.remove(some, place)
+        return said, listed(some, None), handlers.strength(some, len(some.specs) - 1)
 
     def moved(some: Session, place: int | None, by: int) -> Any:
         return handlers.move(some, place, by), listed(some, None if place is None else place + by)

@@ -7,6 +7,8 @@ from typing import Any
 
 import gradio as gr
 
+from .check_handlers import CheckHandlers
+from .check_page import build_check
 from .fix_handlers import FixHandlers
 from .fix_page import PRIVATE, build_fix
 from .handlers import SLIDERS, Handlers
@@ -47,6 +49,8 @@ def build_page(handlers: Handlers) -> gr.Blocks:
             _look(handlers, session)
         with gr.Tab("Fix") as fix:
             build_fix(FixHandlers(handlers.bench), session, fix, _CLICKS, _TABS_AT_WORK)
+        with gr.Tab("Check") as check:
+            build_check(CheckHandlers(handlers.bench), session, check, _CLICKS)
         with gr.Tab("Take away"):
             _take_away(handlers, session)
     return page

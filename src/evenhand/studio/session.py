@@ -13,6 +13,7 @@ from ..records import Request, Sample, Verdict
 from ..verbs.arm import PLAIN, Arm
 from ..verbs.series import Series
 from .bench import Bench, Cancelled
+from .label_queue import Check
 from .live import Live, live
 from .look import Look
 
@@ -56,6 +57,7 @@ class Session:
         fixed: those under the stack of the page Fix, on the same seeds; None before.
         disputed: image number -> what the person notes of it. Whoever clicks chooses, so no estimate reads this.
         specs: the stack of the page Fix, as after `--with`.
+        check: the queue of the page Check; None before one is drawn.
         shown: numbers of the unsafe images that were uncovered.
         stop: set by the button Stop.
     """
@@ -67,6 +69,7 @@ class Session:
         self.disputed: dict[int, str] = {}
         self.shown: set[int] = set()
         self.specs: tuple[str, ...] = ()
+        self.check: Check | None = None
         self.stop = threading.Event()
         self._concepts: tuple[Concept, ...] = ()
         self._working = threading.Lock()
@@ -91,7 +94,7 @@ class Session:
         concepts = look.series(1).concepts
         same = self.look is not None and dataclasses.replace(self.look, targets=look.targets) == look
         if not same:
-            self.plain, self.fixed = Images(), None
+            self.plain, self.fixed, self.check = Images(), None, None
             self.disputed, self.shown = {}, set()
         self.look, self._concepts = look, concepts
 

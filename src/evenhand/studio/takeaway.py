@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..files import slug
+from ..files import slug, write_bytes
 from ..interventions.storage import save_intervention
 from ..methods.table import method_of
 from ..report.build import write_report
@@ -24,6 +24,8 @@ from ..verbs.sets import cut_facts
 from ..verbs.sources import ModelSource
 from ..watch import Silent
 from .bench import Bench
+from .checking import corrected
+from .label_queue import Check, sheet_text
 from .session import Session
 
 _QUESTION = {"prompts": "--prompts", "limit": "--limit"}
@@ -112,24 +114,52 @@ def write_run(session: Session, bench: Bench) -> Path:
 
     Raises: InputError where there is no image; RunDirectoryError, StorageError as an audit does.
     """
-    config = config_of(session, bench)
+    return _audited(session, bench, config_of(session, bench))
+
+
+def write_labelled_run(session: Session, bench: Bench, check: Check) -> tuple[Path, str]:
+    """The images that a queue was drawn from as a run, the labels as its sheet; returns the report and the command.
+
+    Raises: as `write_run`; InputError while a label is missing.
+    """
+    corrected(session, check)
+    whole = config_of(session, bench, any_time=False)
+    effort = dataclasses.replace(whole.effort, images_per_prompt=check.images)
+    config = dataclasses.replace(whole, effort=effort)
+    folder = _audited(session, bench, config).parent
+    with RunDirectory.open(folder, config=prepare(config).resolved, facts=_whole(bench, config)) as run:
+        files = {line["index"]: line["file"] for line in run.done().values()}
+    sheet = folder / "labels.csv"
+    write_bytes(sheet, sheet_text(check, files, session.look.prompt if session.look else "").encode())
+    config = dataclasses.replace(config, labels=sheet)
+    return _audited(session, bench, config), command(config)
+
+
+def _whole(bench: Bench, config: AuditConfig) -> dict[str, Any]:
+    """What run.json holds beside the configuration."""
+    cut = cut_facts(bench.model.host, prepare(config).series, Silent())
+    return {"verb": "audit", "command": config.command, **bench.facts(), **cut}
+
+
+def _audited(session: Session, bench: Bench, config: AuditConfig) -> Path:
+    """The report of a configuration whose images the tab has."""
     config = dataclasses.replace(config, command=command(config))
     prepared = prepare(config)
     (series,) = prepared.series
     model, settings = bench.model, bench.model.settings
-    facts = {**bench.facts(), **cut_facts(model.host, prepared.series, Silent())}
-    whole = {"verb": "audit", "command": config.command, **facts}
-    with RunDirectory.open(prepared.out, config=prepared.resolved, facts=whole) as run:
+    facts = _whole(bench, config)
+    with RunDirectory.open(prepared.out, config=prepared.resolved, facts=facts) as run:
         missing = dict(keys_of(run.facts, series, settings, None))
         verdicts = {}
         known = run.done()
-        for (key, request), seen in zip(missing.items(), session.plain.seen, strict=True):
+        for (key, request), seen in zip(missing.items(), session.plain.seen, strict=False):
             if key not in known:
                 run.commit(key, dataclasses.replace(seen.sample, request=request), prompt_set=series.name)
                 verdicts[key] = seen.verdicts[: len(series.concepts)]
         if verdicts:
             run.commit_verdicts(bench.judge.hash, verdicts)
-            run.spend(session.plain.evaluations, session.plain.seconds)
+            part = len(series.requests) / len(session.plain.seen)
+            run.spend(round(part * session.plain.evaluations), part * session.plain.seconds)
     source = ModelSource(model.host, settings, bench.judge)
     done = run_audit(prepare(config), Silent(), Opened(source=source, settings=settings, facts=facts))
     return write_report(done.run)
