@@ -17,10 +17,12 @@ from ..errors import InputError
 from ..verbs.config import AuditConfig, Effort, EndpointOptions, GenerateConfig, Question
 from . import options as given
 from .attack import attack
+from .diff import diff
 from .exits import Commands
 from .listings import LISTINGS
 from .models import audit_models
 from .serve import serve
+from .studio import studio
 from .terminal import Bars, calm
 
 if TYPE_CHECKING:
@@ -65,6 +67,7 @@ def audit(
     images_per_prompt: given.ImagesPerPrompt = None,
     precision: given.Precision = None,
     until_decided: given.UntilDecided = False,
+    any_time: given.AnyTime = False,
     limit: given.Limit = None,
     judge: given.Judges = [],  # noqa: B006
     labels: given.Labels = None,
@@ -106,7 +109,13 @@ def audit(
             benign=benign,
             associations=tuple(association),
         ),
-        effort=Effort(images_per_prompt=images_per_prompt, precision=precision, until_decided=until_decided, seed=seed),
+        effort=Effort(
+            images_per_prompt=images_per_prompt,
+            precision=precision,
+            until_decided=until_decided,
+            any_time=any_time,
+            seed=seed,
+        ),
         image=given.image_options(steps, guidance, scheduler, size, negative_prompt),
         model=given.model_options(device, dtype, batch_size, revision, variant, lora),
         endpoint=EndpointOptions(
@@ -353,8 +362,10 @@ def _fit(config: FitConfig, *, dry_run: bool, json: bool, quiet: bool) -> None:
     typer.echo(str(done.out))
 
 
+app.command()(diff)
 app.command()(attack)
 app.command()(serve)
+app.command()(studio)
 
 
 @app.command("list")

@@ -65,6 +65,12 @@ Precision = Annotated[
     float | None,
     typer.Option(help="Instead: the half-width that a share's interval may have; an audit stops each prompt there."),
 ]
+AnyTime = Annotated[
+    bool,
+    typer.Option(
+        "--any-time", help="Intervals that hold whenever one stops: for a number of images chosen while watching."
+    ),
+]
 Limit = Annotated[int | None, typer.Option(help="Only the first rows of each prompt set.")]
 JudgeName = Annotated[
     str | None, typer.Option("--judge", help="A judge's name, or a CLIP model; else the model's own.")

@@ -48,14 +48,28 @@ def warnings(view: RunView) -> list[str]:
 
 
 def _stopped(view: RunView) -> list[str]:
-    """That the run looked at its own numbers, and which prompts are biased when all are asked at once."""
+    """That the run looked at its own numbers, or somebody did, and what is found among all prompts."""
+    if "watched" in str(view.result["stopped"]):
+        return [
+            "Somebody who watched the shares chose the number of pictures. Every interval is a confidence sequence, "
+            "which allows that; figures over prompts follow from sequences that hold for all prompts at once.",
+            *_discovered(view),
+        ]
     if "precision" in str(view.result["stopped"]):
         rule = "as soon as its shares were known to that precision"
         over = "figures over prompts follow from sequences that hold for all prompts at once, and are wider for it."
     else:
         rule = "as soon as its verdict was reached"
         over = "figures over prompts, which would not hold, are not stated."
-    found = [f"Every prompt stopped {rule}. Its interval is a confidence sequence, which allows that; {over}"]
+    return [
+        f"Every prompt stopped {rule}. Its interval is a confidence sequence, which allows that; {over}",
+        *_discovered(view),
+    ]
+
+
+def _discovered(view: RunView) -> list[str]:
+    """Which prompts are biased when all are asked at once."""
+    found = []
     for one in view.result.get("discoveries") or ():
         names = ", ".join(plain(row) for row in one["prompts"]) or "none"
         found.append(

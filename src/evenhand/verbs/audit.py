@@ -60,18 +60,35 @@ def audit(config: AuditConfig, watcher: Watcher | None = None) -> Audit:
     return run_audit(prepare(config), watcher or Silent())
 
 
-def run_audit(prepared: Prepared, watcher: Watcher) -> Audit:
-    """Carry out an audit that `prepare` has checked."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Opened:
+    """A source that is open: the facts of run.json, and the interventions on it."""
+
+    source: Source
+    settings: Settings
+    facts: Mapping[str, Any]
+    arm: Arm = PLAIN
+
+
+def run_audit(prepared: Prepared, watcher: Watcher, opened: Opened | None = None) -> Audit:
+    """Carry out an audit that `prepare` has checked.
+
+    Args:
+        prepared: what to do.
+        watcher: told of progress.
+        opened: its source, where that is open already; None opens it.
+    """
     for one in prepared.series:
         if one.left_out:
             watcher.say(f"{one.name}: {left_out(one)}")
     differs = announced(prepared)
     if differs:
         watcher.say(f"exploratory, not pre-registered: {differs}")
-    source, settings, facts, arm = open_source(prepared, watcher)
+    opened = opened or open_source(prepared, watcher)
+    source, settings, arm = opened.source, opened.settings, opened.arm
     if prepared.config.effort.stops:
         check_allocation(arm)
-    facts = {"verb": "audit", "command": prepared.config.command, **facts}
+    facts = {"verb": "audit", "command": prepared.config.command, **opened.facts}
     with RunDirectory.open(prepared.out, config=prepared.resolved, facts=facts) as run:
         if isinstance(source, EndpointSource):
             source.booked(run)
@@ -104,7 +121,7 @@ def _observed(
 ) -> _Made:
     effort = prepared.config.effort
     if effort.stops:
-        rule = Rule(margin=MARGIN, precision=effort.precision)
+        rule = Rule(margin=MARGIN, precision=effort.half_width)
         return observe_until(rule, source, run, series, settings, watcher, arm=arm.name)
     return series, observe(source, run, series, settings, watcher, arm=arm.name)
 
@@ -120,24 +137,25 @@ def _embedded(prepared: Prepared, source: Source, run: RunDirectory, settings: S
     ]
 
 
-def open_source(prepared: Prepared, watcher: Watcher) -> tuple[Source, Settings, dict[str, Any], Arm]:
+def open_source(prepared: Prepared, watcher: Watcher) -> Opened:
     """The source, the settings, what run.json keeps of them, and the interventions on this model."""
     config = prepared.config
     if prepared.items:
         judge = None if prepared.judge is None else _load(prepared)
         facts = {"model": None, "batch_size": 64, "dtype": None, "threads": None, "device": None}
         source = FolderSource(Path(config.source), prepared.items, judge)
-        return source, Settings(), {**facts, "judge": _card(judge)}, PLAIN
+        return Opened(source=source, settings=Settings(), facts={**facts, "judge": _card(judge)})
     if is_endpoint(config.source):
         endpoint = EndpointSource(config, prepared.asked, _load(prepared))
-        return endpoint, Settings(), {**endpoint.facts(), "judge": endpoint.card()}, PLAIN
+        facts = {**endpoint.facts(), "judge": endpoint.card()}
+        return Opened(source=endpoint, settings=Settings(), facts=facts)
     # The model before the judge: when both are wrong, the user hears of what was typed.
     model = open_model(config.source, config.model, prepared.asked, prepared.known)
     judge = _load(prepared)
     arm = prepared.arm.build(model.host, None, watcher)
     source = ModelSource(model.host, model.settings, judge, arm)
     facts = {**model.facts(), "judge": _card(judge), **cut_facts(model.host, prepared.series, watcher)}
-    return source, model.settings, facts, arm
+    return Opened(source=source, settings=model.settings, facts=facts, arm=arm)
 
 
 def _load(prepared: Prepared) -> Judge:
@@ -173,6 +191,8 @@ def _refused(line: Mapping[str, Any]) -> bool:
 def _stopped(effort: Effort) -> str | None:
     if not effort.stops:
         return None
+    if effort.any_time:
+        return "when somebody who watched said so"
     return "until decided" if effort.precision is None else f"at a precision of {effort.precision:g}"
 
 
@@ -194,7 +214,7 @@ def _result(
     for one, some in made:
         confusion = run.facts["judge"].get("confusion")
         found = measure(one, some, margin=MARGIN, seed=config.effort.seed, arm=arm, confusion=confusion)
-        found = any_time_estimates(found, one, Rule(MARGIN, config.effort.precision)) if sequential else found
+        found = any_time_estimates(found, one, Rule(MARGIN, config.effort.half_width)) if sequential else found
         estimates += [dataclasses.replace(estimate, circular=circular) for estimate in found]
         if is_endpoint(config.source):
             estimates += refusal_estimates(one, some)

@@ -89,12 +89,14 @@ class Effort(Record):
 
     With `precision` each prompt stops as soon as the confidence sequences of its shares have that half-width, with
     `until_decided` as soon as its verdict is reached; the number is then the most that it takes. Where arms are
-    `paired` all need the same images, and `precision` fixes their number beforehand.
+    `paired` all need the same images, and `precision` fixes their number beforehand. With `any_time` every image is
+    made, and intervals are stated that hold whenever one stops: for a number at which somebody stopped who had watched.
     """
 
     images_per_prompt: int | None = None
     precision: float | None = None
     until_decided: bool = False
+    any_time: bool = False
     paired: bool = False
     seed: int = 0
 
@@ -104,13 +106,20 @@ class Effort(Record):
             raise InputError("--images-per-prompt and --precision both say how many images: give one of them")
         if self.until_decided and self.precision is not None:
             raise InputError("--until-decided and --precision both say when to stop: give one of them")
+        if self.any_time and (self.until_decided or self.precision is not None):
+            raise InputError("--any-time makes every image: leave --until-decided and --precision out")
         if self.precision is not None and not 0 < self.precision < 0.5:
             raise InputError(f"--precision {self.precision}: expected a half-width between 0 and 0.5, such as 0.05")
 
     @property
     def stops(self) -> bool:
-        """Whether each prompt stops by its own numbers."""
-        return self.until_decided or (self.precision is not None and not self.paired)
+        """Whether each prompt stops by its own numbers, or stopped by those that somebody watched."""
+        return self.until_decided or self.any_time or (self.precision is not None and not self.paired)
+
+    @property
+    def half_width(self) -> float | None:
+        """Where a prompt stops: at a precision, for `any_time` never; None at a verdict."""
+        return 0.0 if self.any_time else self.precision
 
     @property
     def images(self) -> int:

@@ -101,7 +101,8 @@ def _timed(prepared: Prepared, watcher: Watcher) -> dict[str, Any]:
     """Seconds and evaluations per image of a second batch, and the judge's card; loading is not counted."""
     from .audit import open_source  # needs torch
 
-    source, _, facts, _ = open_source(prepared, watcher)
+    opened = open_source(prepared, watcher)
+    source, facts = opened.source, opened.facts
     series = prepared.series[0]
     batch = max(1, min(int(facts["batch_size"]), len(series.requests)))
     requests = [series.requests[place % len(series.requests)] for place in range(batch)]

@@ -193,6 +193,8 @@ def _resolved(
     }
     if config.effort.until_decided:
         resolved["until_decided"] = True
+    if config.effort.any_time:
+        resolved["any_time"] = True
     if config.effort.stops and config.effort.precision is not None:
         resolved["precision"] = config.effort.precision
     if config.panel:
@@ -215,6 +217,8 @@ def describe(prepared: Prepared) -> list[str]:
         most, width = "", f"a share of one half has a 95 % interval of +-{half_width_at(round(per_row)):.3f} per prompt"
         if prepared.config.effort.stops:
             most, width = "at most ", "each prompt stops by its own numbers"
+        if prepared.config.effort.any_time:
+            most, width = "", "intervals hold whenever one stops"
         lines.append(
             f"{one.name}: {most}{len(one.rows)} prompts x {per_row:g} images = {len(one.requests)} images, "
             f"read for {names}; {width}"

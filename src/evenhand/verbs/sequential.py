@@ -37,7 +37,7 @@ class Rule:
 
     Args:
         margin: of the verdict that is waited for where there is no precision.
-        precision: half-width that the sequences of all shares may have, None to wait for the verdict.
+        precision: half-width that the sequences of all shares may have, None to wait for the verdict, 0 for never.
     """
 
     margin: float
@@ -89,7 +89,7 @@ def observe_until(
 
 def check_stopping(effort: Effort, series: Sequence[Series], *, folder: bool) -> None:
     """Raises InputError where images are made already, or a prompt set is asked for nothing that can be decided."""
-    option = "--until-decided" if effort.precision is None else "--precision"
+    option = "--any-time" if effort.any_time else "--until-decided" if effort.precision is None else "--precision"
     if folder:
         raise InputError(f"{option}: the images of a folder are made already; leave it out")
     for one in series:

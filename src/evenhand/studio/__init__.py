@@ -1,0 +1,1 @@
+"""The web studio: look at what a model shows, change it, check the judge, take the result away."""

@@ -1,0 +1,149 @@
+"""The one model of a studio, which all tabs share: whoever holds the lock makes a batch."""
+
+from __future__ import annotations
+
+import functools
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..concepts.concept import Concept
+from ..host.sampler import sample
+from ..host.undo import Undo
+from ..judges.base import DEFAULT_JUDGE, Judge
+from ..judges.load import load_judge
+from ..methods.fitting import FitPlan, Fitted
+from ..records import Request, Sample, Verdict
+from ..verbs.arm import PLAIN, Arm, plan_arm
+from ..verbs.config import ImageOptions, ModelOptions
+from ..verbs.defaults import asked_settings, read_card
+from ..verbs.fits import Fits
+from ..verbs.model import OpenModel, open_model
+from ..watch import Silent, Watcher
+
+
+class Cancelled(Exception):
+    """The person pressed Stop."""
+
+
+class Progress:
+    """A watcher that the page reads; work ends at its next step once `stop` is set.
+
+    Attributes:
+        stop: set it to end the work.
+        line: what is being done, for people.
+    """
+
+    def __init__(self, stop: threading.Event | None = None) -> None:
+        self.stop = stop or threading.Event()
+        self.line = ""
+        self._what, self._total, self._done = "", 0, 0
+
+    def say(self, text: str) -> None:
+        """A remark."""
+        self.line = text
+
+    def start(self, what: str, *, total: int, done: int) -> None:
+        """Something with `total` images begins."""
+        self._what, self._total, self._done = what, total, done
+        self._tell()
+
+    def advance(self, count: int = 1) -> None:
+        """Some are done. Raises: Cancelled once `stop` is set."""
+        self._done += count
+        self._tell()
+        if self.stop.is_set():
+            raise Cancelled
+
+    def _tell(self) -> None:
+        self.line = f"{self._what}: {self._done} of {self._total} images"
+
+
+class Bench:
+    """A model and its judge.
+
+    Args:
+        model: loaded.
+        judge: looks at every image.
+        source: name of the model, as typed.
+        image, options: how images are made and how the model was loaded, for the command line.
+    """
+
+    def __init__(
+        self,
+        model: OpenModel,
+        judge: Judge,
+        source: str,
+        *,
+        image: ImageOptions | None = None,
+        options: ModelOptions | None = None,
+    ) -> None:
+        self.model, self.judge, self.source = model, judge, source
+        self.image, self.options = image or ImageOptions(), options or ModelOptions()
+        self._lock = threading.Lock()
+
+    def make(
+        self, requests: Sequence[Request], arm: Arm = PLAIN, stop: Callable[[], bool] = lambda: False
+    ) -> tuple[list[Sample], int, float]:
+        """One batch: the images in order, rows that the denoiser computed, seconds.
+
+        Raises: Cancelled when `stop` says so; nothing of the batch is kept then.
+        """
+        host = self.model.host
+        with self._lock:
+            started, before = time.monotonic(), host.evaluations
+            with Undo() as undo, arm.attached(host):
+                undo.replace(host.denoiser, "forward", _until(stop, host.denoiser.forward))
+                made = list(sample(host, requests, self.model.settings, batch_size=self.model.batch_size, pad=True))
+            return made, host.evaluations - before, time.monotonic() - started
+
+    def look(self, samples: Sequence[Sample], concepts: Sequence[Concept]) -> list[list[Verdict]]:
+        """What the judge perceives: one list per image, one verdict per concept."""
+        with self._lock:
+            return self.judge.judge([one.image for one in samples], list(concepts))
+
+    def build(self, specs: Sequence[str], concepts: Sequence[Concept], seed: int, watcher: Watcher) -> Arm:
+        """The arm of a stack; what was never fitted is fitted now, and stored.
+
+        Raises: InputError, DeclinedError; Cancelled by a watcher.
+        """
+        planned = plan_arm(specs, read_card(self.source), concepts, seed)
+        with self._lock:
+            return planned.build(self.model.host, None, watcher)
+
+    def fitted(self, plan: FitPlan) -> Fitted:
+        """What a plan asks for, from the store or fitted now. Raises: DeclinedError, InputError."""
+        with self._lock:
+            return Fits(self.model.host, None, Silent()).obtain(plan)
+
+    def facts(self) -> dict[str, Any]:
+        """What run.json keeps of the model and the judge."""
+        return {**self.model.facts(), "judge": dict(self.judge.card())}
+
+
+def open_bench(
+    source: str, *, judge: str | None = None, image: ImageOptions | None = None, options: ModelOptions | None = None
+) -> Bench:
+    """Load a model and its judge.
+
+    Raises: ModelError when one cannot be loaded; InputError for an unknown judge or scheduler.
+    """
+    image, options = image or ImageOptions(), options or ModelOptions(batch_size=SMALL_BATCH)
+    card = read_card(source)
+    model = open_model(source, options, asked_settings(card, image))
+    return Bench(model, load_judge(judge or card.judge or DEFAULT_JUDGE), source, image=image, options=options)
+
+
+SMALL_BATCH = 4
+"""Images of a batch unless asked otherwise: the first ones are soon there."""
+
+
+def _until(stop: Callable[[], bool], forward: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(forward)
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        if stop():
+            raise Cancelled
+        return forward(*args, **kwargs)
+
+    return checked
