@@ -26,7 +26,13 @@ def main() -> None:
     given = parser.parse_args()
     spec = "stereotype-corrector:concept=origin,attribute=scarf"
     if not given.fit.exists():
-        fit(FitConfig(method=f"{spec},explicit={given.learn},images={given.learn},calibrate=4", source="skewville", out=given.fit))
+        fit(
+            FitConfig(
+                method=f"{spec},explicit={given.learn},images={given.learn},calibrate=4",
+                source="skewville",
+                out=given.fit,
+            )
+        )
     scarf, judge = load_concept("scarf"), load_judge("clip")
     with Host.wrap(load_pipeline(MODEL_DIRECTORY)) as host:
         setting = Setting(fitted=(Fitted(*load_intervention(given.fit, host)),))
