@@ -51,6 +51,7 @@ def page(studio: str, browser: Any) -> Iterator[Any]:
     context = browser.new_context(viewport={"width": 1200, "height": 900})
     tab, strangers = context.new_page(), []
     tab.set_default_timeout(20_000)
+    playwright.expect.set_options(timeout=15_000)
     tab.on("request", lambda one: None if one.url.startswith((studio, "data:", "blob:")) else strangers.append(one.url))
     tab.goto(studio)
     yield tab

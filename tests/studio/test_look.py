@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import threading
 from pathlib import Path
@@ -93,6 +94,24 @@ def test_stop_in_the_middle_of_a_batch_leaves_the_model_as_it_was(look: Look, be
         bench.make([session.plain.seen[0].request], stop=lambda: next(steps) >= 3)
     (again, *_), _, _ = bench.make([one.request for one in session.plain.seen])
     assert np.array_equal(again.image, session.plain.seen[0].sample.image)  # type: ignore[arg-type]
+
+
+def test_the_state_of_a_page_is_copied_as_a_new_tab(session: Session) -> None:
+    copied = copy.deepcopy(session)
+    assert copied.look is None
+    assert copied.plain.seen == []
+    copied.stop.set()
+    assert not session.stop.is_set()
+
+
+def test_warming_up_changes_no_image(look: Look, bench: Bench) -> None:
+    warm, cold = Session(), Session()
+    bench.warm()
+    for session, some in ((warm, bench), (cold, toy_bench())):
+        session.begin(look)
+        list(session.grow(some, 4))
+    for one, two in zip(warm.plain.seen, cold.plain.seen, strict=True):
+        assert np.array_equal(one.sample.image, two.sample.image)  # type: ignore[arg-type]
 
 
 def test_a_tab_does_one_thing_at_a_time(look: Look, bench: Bench) -> None:

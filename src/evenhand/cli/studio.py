@@ -49,6 +49,7 @@ def studio(
 
     options = given.model_options(device, dtype, batch_size or SMALL_BATCH, revision, variant, lora)
     bench = open_bench(model, judge=judge, image=image, options=options)
+    bench.warm()
     address, close = serve_page(bench, judge=judge, host=host, port=port, folder=folder)
     try:
         typer.echo(address if quiet else f"studio of {model}: {address} (Ctrl+C ends it)")

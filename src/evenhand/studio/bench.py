@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import threading
 import time
@@ -9,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..concepts.concept import Concept
+from ..concepts.library import load_concept
 from ..host.sampler import sample
 from ..host.undo import Undo
 from ..judges.base import DEFAULT_JUDGE, Judge
@@ -97,6 +99,15 @@ class Bench:
                 undo.replace(host.denoiser, "forward", _until(stop, host.denoiser.forward))
                 made = list(sample(host, requests, self.model.settings, batch_size=self.model.batch_size, pad=True))
             return made, host.evaluations - before, time.monotonic() - started
+
+    def warm(self) -> None:
+        """Do once what only the first batch has to do, so that nobody waits for it. Cost: a batch of two steps."""
+        host, size = self.model.host, self.model.batch_size
+        settings = dataclasses.replace(self.model.settings, steps=2)
+        requests = [Request(row="warm", prompt="", index=k, seed=k) for k in range(size)]
+        with self._lock:
+            images = [one.image for one in sample(host, requests, settings, batch_size=size)]
+            self.judge.judge(images, [load_concept("gender")])
 
     def look(self, samples: Sequence[Sample], concepts: Sequence[Concept]) -> list[list[Verdict]]:
         """What the judge perceives: one list per image, one verdict per concept."""

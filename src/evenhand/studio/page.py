@@ -39,8 +39,7 @@ _TABS_AT_WORK = 16
 def build_page(handlers: Handlers) -> gr.Blocks:
     """The whole page of a model."""
     with gr.Blocks(title="Evenhand studio", analytics_enabled=False, fill_width=True) as page:
-        session = gr.State()
-        page.load(Session, outputs=session, **PRIVATE)
+        session = gr.State(Session())  # of which every tab gets its own
         gr.Markdown(
             f"# Evenhand studio\nModel: {handlers.bench.source}. Classes are what a judge perceives, never who "
             "someone is."

@@ -74,6 +74,10 @@ class Session:
         self._concepts: tuple[Concept, ...] = ()
         self._working = threading.Lock()
 
+    def __deepcopy__(self, memo: dict[int, object]) -> Session:
+        """A new one: what Gradio copies for each tab is the empty state of the page, and locks have no copy."""
+        return Session()
+
     @property
     def concepts(self) -> tuple[Concept, ...]:
         """What is read in the images, with targets."""
