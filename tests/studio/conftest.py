@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,3 +33,12 @@ def session(look: Look, bench: Bench) -> Session:
     found.begin(look)
     assert list(found.grow(bench, 12)) == [4, 8, 12]
     return found
+
+
+@pytest.fixture(scope="module", autouse=True)
+def left_loops() -> Iterator[None]:
+    """Gradio and Playwright leave event loops to the garbage collector, whose sockets would fail whatever test runs."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
