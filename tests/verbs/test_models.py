@@ -15,7 +15,8 @@ from evenhand.cli import app
 from evenhand.errors import InputError
 from evenhand.report.models import is_models, models_table, write_models_report
 from evenhand.verbs.config import AuditConfig, Effort, ModelOptions, Question
-from evenhand.verbs.models import prepare_models, split_lora, with_lora
+from evenhand.verbs.lora import split_lora, with_lora
+from evenhand.verbs.models import prepare_models
 from evenhand.verbs.run_models import run_models
 from evenhand.watch import Silent
 

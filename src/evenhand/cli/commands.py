@@ -107,12 +107,11 @@ def audit(
 
 
 def _audit(config: AuditConfig, fail_on: list[str], *, dry_run: bool, json: bool, quiet: bool) -> None:
-    from ..verbs.models import with_lora
     from ..verbs.prepare import describe, prepare
     from ..verbs.sequential import ANY_TIME
     from ..verbs.thresholds import check_thresholds, parse_threshold
 
-    prepared = prepare(with_lora(config))
+    prepared = prepare(config)
     if fail_on and config.effort.until_decided:
         raise InputError("--fail-on asks for figures over prompts, and --until-decided states none; leave one out")
     sets = [one.name for one in prepared.series]

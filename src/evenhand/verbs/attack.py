@@ -32,6 +32,7 @@ from .arm import PLAIN, Arm
 from .compare import PreparedComparison, build_arms, prepare_compare
 from .config import AttackConfig
 from .defaults import model_path, read_card
+from .lora import name_of, split_lora
 from .measure import measure
 from .model import OpenModel, open_model
 from .observe import observe
@@ -150,6 +151,10 @@ class _Work:
     run: RunDirectory
 
     @property
+    def source(self) -> str:
+        return split_lora(self.config.audit.source)[0]
+
+    @property
     def settings(self) -> Settings:
         return self.model.settings
 
@@ -200,9 +205,7 @@ class _Work:
         return totals
 
     def _words(self) -> AttackWords:
-        return attack_words(
-            self.concept, _more_words(self.config.audit.source, self.concept), explicit=self.config.explicit
-        )
+        return attack_words(self.concept, _more_words(self.source, self.concept), explicit=self.config.explicit)
 
     def _candidates(
         self, own: str, seen: Mapping[str, Sequence[float]], words: AttackWords, rng: random.Random
@@ -266,8 +269,8 @@ def _result(
     result = {
         "schema": RESULT_SCHEMA,
         "verb": "attack",
-        "model": config.audit.source,
-        "source": config.audit.source,
+        "model": name_of(prepared.audit.config),
+        "source": prepared.audit.config.source,
         "arms": [arm.name for arm in arms],
         "declined": dict(declined),
         "estimates": [one.to_dict() for found in done for one in found.estimates],

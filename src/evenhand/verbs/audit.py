@@ -21,6 +21,7 @@ from .endpoint import is_endpoint
 from .endpoint_source import EndpointSource, of_endpoint, refusal_estimates
 from .folder import FolderSource
 from .labels import calibrated_estimates, label_facts, read_sheet
+from .lora import name_of
 from .measure import measure
 from .model import open_model
 from .observe import Source, keys_of, observe
@@ -232,7 +233,7 @@ def _result(
     return {
         "schema": RESULT_SCHEMA,
         "verb": "audit",
-        "model": config.source,
+        "model": name_of(config),
         "source": config.source,
         "arms": [arm.name],
         "estimates": [estimate.to_dict() for estimate in estimates],

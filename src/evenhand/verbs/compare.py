@@ -27,6 +27,7 @@ from .defaults import read_card
 from .embedded import embedded_estimates
 from .endpoint import is_endpoint
 from .folder import is_folder
+from .lora import name_of
 from .measure import measure
 from .model import OpenModel, open_model
 from .observe import keys_of, observe
@@ -87,7 +88,7 @@ def prepare_compare(config: AuditConfig) -> PreparedComparison:
         raise InputError(f"{config.source}: nothing can be attached to an endpoint; compare needs a model")
     paired = dataclasses.replace(config.effort, paired=True)
     audit = prepare(dataclasses.replace(config, effort=paired, interventions=(), out=None))
-    card = read_card(config.source)
+    card = read_card(audit.config.source)
     texts = dict.fromkeys([*config.interventions, *_baselines(audit.concepts, card)])
     arms = tuple(plan_arm([text], card, audit.concepts, config.effort.seed) for text in texts)
     resolved = {**audit.resolved, "verb": "compare", "arms": list(texts)}
@@ -247,7 +248,7 @@ def _result(
     result = {
         "schema": RESULT_SCHEMA,
         "verb": "compare",
-        "model": audit.config.source,
+        "model": name_of(audit.config),
         "source": audit.config.source,
         "arms": [arm.name for arm in arms],
         "declined": dict(declined),

@@ -15,6 +15,7 @@ from ..host.memory import default_batch_size
 from ..records import Settings
 from .config import ModelOptions
 from .defaults import model_path
+from .lora import lora_path
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,7 +62,7 @@ def open_model(
         dtype=options.dtype if known is None else known["dtype"],
         revision=options.revision,
         variant=options.variant,
-        lora=options.lora,
+        lora=lora_path(name, options.lora),
         scheduler=asked["scheduler"],
     )
     host = Host.wrap(pipe, name=name)
