@@ -41,6 +41,29 @@ def test_a_lora_stands_behind_a_plus(tmp_path: Path) -> None:
     assert with_lora(config(source="a/b+c")).model.lora == "c"
 
 
+@pytest.mark.parametrize("sources", [["skewville+nope"], ["skewville", "skewville+nope"], ["owner/model+nope"]])
+def test_a_lora_that_is_nowhere_is_said_before_anything_is_loaded(sources: list[str]) -> None:
+    done = CliRunner().invoke(app, ["audit", *sources, "--concept", "gender", "--dry-run"])
+    assert done.exit_code == 2
+    assert "LoRA 'nope' is no file or directory here" in done.output
+
+
+def test_a_model_that_is_nowhere_is_said_before_anything_is_loaded() -> None:
+    for command in (
+        ["audit", "nope", "--concept", "gender", "--dry-run"],
+        ["fit", "concept-vector:concept=age", "nope"],
+    ):
+        done = CliRunner().invoke(app, command)
+        assert done.exit_code == 2
+        assert "model 'nope' is no file or directory here" in done.output
+
+
+def test_the_derivative_of_skewville_is_known_by_name() -> None:
+    prepared = prepare_models(["skewville", "skewville+amplified"], config(out=Path("nowhere")))
+    assert prepared.names == ("skewville", "skewville+amplified")
+    assert [one.series[0].rows for one in prepared.audits] == [prepared.audits[0].series[0].rows] * 2
+
+
 def test_every_model_is_audited_on_the_rows_of_the_first(tmp_path: Path) -> None:
     base = tmp_path / "base"
     base.mkdir()

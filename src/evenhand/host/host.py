@@ -190,7 +190,7 @@ class Host:
         return counted
 
 
-def _hash(weights: Mapping[str, torch.Tensor]) -> str:
+def _hash(weights: Mapping[str, Any]) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(weights.items()):
         numbers = tensor.detach().to(torch.bfloat16) if tensor.is_floating_point() else tensor.detach()
