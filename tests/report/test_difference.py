@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from toys import ToyHost, install_toy
 from evenhand.cli import main
 from evenhand.errors import InputError, ThresholdError
 from evenhand.report.data import read_run
-from evenhand.report.difference import check_gate, difference
+from evenhand.report.difference import check_gate, difference, power_lines
 from evenhand.verbs.audit import audit
 from evenhand.verbs.config import AuditConfig, Effort, Question
 
@@ -79,6 +80,17 @@ def test_few_pairs_do_not_show_that_nothing_is_worse(tmp_path: Path, toy: Callab
     with pytest.raises(ThresholdError, match=r"may be by 0\.\d+, the margin is 0\.03"):
         check_gate(found, "not-inferior", 0.03)
     check_gate(found, "not-inferior", 0.999)
+    # 12 pairs of a concept: the report says that they could hardly show it, and how many could
+    lines = power_lines(found, 0.03)
+    assert len(lines) == len(found.headline)
+    assert all(line.startswith("not worse by 0.03, ") for line in lines)
+    for line in lines:
+        if "deviation" in line:  # of the same pictures: it cannot have changed
+            continue
+        told = re.search(r"(\d+) pairs show it with (\d+)% probability .*; for 80% it takes about ([\d,]+)", line)
+        assert told is not None
+        assert (int(told[1]), int(told[2]) < 20, int(told[3].replace(",", "")) > 100) == (12, True, True)
+    assert all("takes about" not in line for line in power_lines(found, 0.9))
 
 
 def test_images_without_a_partner_are_counted_and_left_out(tmp_path: Path, toy: Callable[..., ToyHost]) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from .classifier_error import corrected_rates
 from .intervals import CONFIDENCE, Interval
 
-_ROUNDS, _CLOSE = 2000, 1e-10
+_ROUNDS, _CLOSE, _LEAST = 1000, 1e-8, 1e-5
 
 
 def corrected_shares(
@@ -58,8 +58,12 @@ def corrected_shares(
 
 
 def _most_likely(counts: np.ndarray, rates: np.ndarray) -> np.ndarray:
-    """Expectation and maximisation over the shares, from even ones."""
-    shares = np.full(len(rates), 1 / len(rates))
+    """The inverse where it is a distribution, else the most likely one: expectation and maximisation from near it."""
+    inverse = counts @ np.linalg.pinv(rates) / counts.sum()
+    if (inverse >= 0).all():
+        return inverse / inverse.sum()
+    shares = np.maximum(inverse, _LEAST)
+    shares /= shares.sum()
     for _ in range(_ROUNDS):
         mixed = shares @ rates
         belongs = np.divide(counts, mixed, out=np.zeros_like(counts), where=mixed > 0)
@@ -69,4 +73,4 @@ def _most_likely(counts: np.ndarray, rates: np.ndarray) -> np.ndarray:
         shares = after
         if done:
             break
-    return shares
+    return np.where(shares < _LEAST, 0.0, shares)
