@@ -62,7 +62,7 @@ def test_every_number_stands_with_interval_and_n_and_opens_its_panel(page: str, 
     panels = embedded(page)["panels"]
     assert len(cells) == len(view.reading.estimates)
     for estimate in view.reading.estimates:
-        wanted = [value_text(estimate), interval_text(estimate), sample_size(estimate).removeprefix("n = ")]
+        wanted = [value_text(estimate), interval_text(estimate), sample_size(estimate).removeprefix("n\u00a0= ")]
         assert [re.sub(r"\s", " ", text) for text in wanted] in [row[3:6] for row in cells]
     for tr in rows:
         (link,) = tr.find("a", class_="num")

@@ -56,11 +56,12 @@ def test_what_ships_is_of_this_world_and_recipe_small_and_loads() -> None:
     assert any(name.endswith("lora_B.weight") and float(one.abs().max()) > 0 for name, one in tensors.items())
 
 
-def test_it_is_reached_by_name_and_takes_the_fits_of_the_base() -> None:
+def test_it_is_reached_by_name_and_takes_the_fits_of_the_base(capfd: pytest.CaptureFixture[str]) -> None:
     assert lora_path("skewville", "amplified") == str(DERIVATIVES["amplified"])
     assert lora_path("owner/model", "amplified") == "amplified"
     assert lora_path("skewville", None) is None
     pipe = load_pipeline(MODEL_DIRECTORY, device="cpu", lora=lora_path("skewville", "amplified"))
+    assert capfd.readouterr() == ("", "")  # the LoRA has nothing for the text encoder, which is no news
     with Host.wrap(pipe, name="skewville+amplified") as host:
         assert host.base_hash != host.weights_hash
         for folder in FITS_DIRECTORY.iterdir():

@@ -27,7 +27,7 @@ from evenhand.host.directory import INDEX_NAME, check_parts, read_index
 from evenhand.host.dtype import install_casts, load_dtypes, resolve_device, resolve_dtype
 from evenhand.host.families import detect_family, family_of_class
 from evenhand.host.names import check_lora_name, check_model_name
-from evenhand.host.quiet import without_deprecations, without_loading_bars
+from evenhand.host.quiet import without_deprecations, without_loading_bars, without_remarks
 from evenhand.host.schedulers import make_scheduler
 from evenhand.host.single_file import Layout, check_suffix, config_directory, detect_layout
 
@@ -170,10 +170,11 @@ def _add_lora(pipe: DiffusionPipeline, lora: str) -> None:
     load = getattr(pipe, "load_lora_weights", None)
     if load is None:
         raise InputError(f"LoRA {lora!r} is given, but {type(pipe).__name__} takes none; leave --lora out")
-    if path.is_file():
-        _explained(lora, lambda: load(str(path.parent), weight_name=path.name, local_files_only=True))
-    else:
-        _explained(lora, lambda: load(lora, use_safetensors=True, local_files_only=path.is_dir()))
+    with without_remarks():
+        if path.is_file():
+            _explained(lora, lambda: load(str(path.parent), weight_name=path.name, local_files_only=True))
+        else:
+            _explained(lora, lambda: load(lora, use_safetensors=True, local_files_only=path.is_dir()))
 
 
 def _explained(source: str, work: Callable[[], T], *, base: str | None = None) -> T:
