@@ -15,7 +15,9 @@ from evenhand.cli import app
 from evenhand.errors import InputError
 from evenhand.report.models import is_models, models_table, write_models_report
 from evenhand.verbs.config import AuditConfig, Effort, ModelOptions, Question
+from evenhand.verbs.defaults import read_card
 from evenhand.verbs.lora import split_lora, with_lora
+from evenhand.verbs.model import open_model
 from evenhand.verbs.models import prepare_models
 from evenhand.verbs.run_models import run_models
 from evenhand.watch import Silent
@@ -62,6 +64,14 @@ def test_the_derivative_of_skewville_is_known_by_name() -> None:
     prepared = prepare_models(["skewville", "skewville+amplified"], config(out=Path("nowhere")))
     assert prepared.names == ("skewville", "skewville+amplified")
     assert [one.series[0].rows for one in prepared.audits] == [prepared.audits[0].series[0].rows] * 2
+
+
+def test_a_server_and_the_studio_load_it_by_name_too() -> None:
+    plain = open_model("skewville", ModelOptions(device="cpu"), {"scheduler": None})
+    derived = open_model("skewville+amplified", ModelOptions(device="cpu"), {"scheduler": None})
+    assert read_card("skewville+amplified") == read_card("skewville")
+    assert derived.host.base_hash == plain.host.weights_hash != derived.host.weights_hash
+    assert derived.settings == plain.settings
 
 
 def test_every_model_is_audited_on_the_rows_of_the_first(tmp_path: Path) -> None:
