@@ -114,9 +114,8 @@ def test_two_tabs_have_their_own_images(page: Any, studio: str) -> None:
 def test_fix_then_take_it_away(page: Any) -> None:
     make(page)
     page.get_by_role("tab", name="Fix").click()
-    page.get_by_label("Add an intervention").fill("prompt-mix:concept=gender")
-    page.keyboard.press("Enter")
-    page.keyboard.press("Tab")
+    page.get_by_label("Add an intervention").click()
+    page.get_by_role("option", name="prompt-mix:concept=gender", exact=True).click()
     page.get_by_role("button", name="Add to the stack").click()
     says(page, "#fix-said", "Stack: prompt-mix:concept=gender")
     page.get_by_role("button", name="Make the same images").click()

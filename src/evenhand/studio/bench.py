@@ -20,7 +20,7 @@ from ..records import Request, Sample, Verdict
 from ..verbs.arm import PLAIN, Arm, plan_arm
 from ..verbs.config import ImageOptions, ModelOptions
 from ..verbs.defaults import asked_settings, read_card
-from ..verbs.fits import Fits
+from ..verbs.fits import Fits, stored_fit
 from ..verbs.model import OpenModel, open_model
 from ..watch import Silent, Watcher
 
@@ -109,10 +109,12 @@ class Bench:
             images = [one.image for one in sample(host, requests, settings, batch_size=size)]
             self.judge.judge(images, [load_concept("gender")])
 
-    def look(self, samples: Sequence[Sample], concepts: Sequence[Concept]) -> list[list[Verdict]]:
-        """What the judge perceives: one list per image, one verdict per concept."""
+    def look(
+        self, samples: Sequence[Sample], concepts: Sequence[Concept], judge: Judge | None = None
+    ) -> list[list[Verdict]]:
+        """What the judge, or another one, perceives: one list per image, one verdict per concept."""
         with self._lock:
-            return self.judge.judge([one.image for one in samples], list(concepts))
+            return (judge or self.judge).judge([one.image for one in samples], list(concepts))
 
     def build(self, specs: Sequence[str], concepts: Sequence[Concept], seed: int, watcher: Watcher) -> Arm:
         """The arm of a stack; what was never fitted is fitted now, and stored.
@@ -122,6 +124,10 @@ class Bench:
         planned = plan_arm(specs, read_card(self.source), concepts, seed)
         with self._lock:
             return planned.build(self.model.host, None, watcher)
+
+    def stored(self, plan: FitPlan) -> bool:
+        """Whether what a plan asks for was fitted before."""
+        return stored_fit(plan, self.model.host) is not None
 
     def fitted(self, plan: FitPlan) -> Fitted:
         """What a plan asks for, from the store or fitted now. Raises: DeclinedError, InputError."""

@@ -76,6 +76,8 @@ def command(config: AuditConfig, verb: str = "audit") -> str:
         parts += ["--concept", name]
     if question.phrases is not None:
         parts += ["--present", question.phrases[0], "--absent", question.phrases[1]]
+    for text in question.associations:
+        parts += ["--association", text]
     for text in question.targets:
         parts += ["--target", text]
     parts += _given(question, _QUESTION)
