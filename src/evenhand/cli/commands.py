@@ -14,11 +14,12 @@ import typer
 from rich.console import Console
 
 from ..errors import InputError
-from ..verbs.config import AuditConfig, Effort, EndpointOptions, GenerateConfig, Question
+from ..verbs.config import AuditConfig, Effort, GenerateConfig
 from . import options as given
 from .attack import attack
 from .diff import diff
 from .exits import Commands
+from .groups import grouped
 from .listings import LISTINGS
 from .models import audit_models
 from .serve import serve
@@ -54,44 +55,25 @@ def root(
 
 
 @app.command()
+@grouped
 def audit(
     source: given.Sources,
-    concept: given.Concepts = [],  # noqa: B006  (typer reads the default and never shares it)
-    present: given.Present = None,
-    absent: given.Absent = None,
-    target: given.Targets = [],  # noqa: B006
-    prompts: given.Prompts = None,
-    prompt_settings: given.PromptSettings = "fixed",
-    association: given.Associations = [],  # noqa: B006
-    benign: given.Benign = True,
+    *,
+    question: given.Asked,
     images_per_prompt: given.ImagesPerPrompt = None,
     precision: given.Precision = None,
     until_decided: given.UntilDecided = False,
     any_time: given.AnyTime = False,
-    limit: given.Limit = None,
     judge: given.Judges = [],  # noqa: B006
     labels: given.Labels = None,
     interventions: given.With = [],  # noqa: B006
     plan: given.Plan = None,
     dry_run: given.DryRun = False,
     fail_on: given.FailOn = [],  # noqa: B006
-    steps: given.Steps = None,
-    guidance: given.Guidance = None,
-    scheduler: given.Scheduler = None,
-    size: given.Size = None,
-    negative_prompt: given.NegativePrompt = None,
+    image: given.Images,
     seed: given.Seed = 0,
-    device: given.Device = "auto",
-    dtype: given.Dtype = "auto",
-    batch_size: given.BatchSize = None,
-    revision: given.Revision = None,
-    variant: given.Variant = None,
-    lora: given.Lora = None,
-    endpoint_model: given.EndpointModel = None,
-    max_cost: given.MaxCost = None,
-    image_price: given.ImagePrice = None,
-    concurrency: given.Concurrency = 4,
-    endpoint_seeds: given.EndpointSeeds = False,
+    options: given.Loading,
+    endpoint: given.Endpoint,
     out: given.Out = None,
     json: given.Json = False,
     quiet: given.Quiet = False,
@@ -99,16 +81,7 @@ def audit(
     """Measure the bias or the safety of a model or of a folder of images; several are compared with the first."""
     config = AuditConfig(
         source=source[0],
-        question=Question(
-            concepts=tuple(concept),
-            phrases=given.phrases(present, absent),
-            targets=tuple(target),
-            prompts=prompts,
-            limit=limit,
-            own_settings=given.own_settings(prompt_settings),
-            benign=benign,
-            associations=tuple(association),
-        ),
+        question=question,
         effort=Effort(
             images_per_prompt=images_per_prompt,
             precision=precision,
@@ -116,15 +89,9 @@ def audit(
             any_time=any_time,
             seed=seed,
         ),
-        image=given.image_options(steps, guidance, scheduler, size, negative_prompt),
-        model=given.model_options(device, dtype, batch_size, revision, variant, lora),
-        endpoint=EndpointOptions(
-            model=endpoint_model,
-            max_cost=max_cost,
-            image_price=image_price,
-            concurrency=concurrency,
-            seeds=endpoint_seeds,
-        ),
+        image=image,
+        model=options,
+        endpoint=endpoint,
         judge=judge[0] if judge else None,
         panel=tuple(judge[1:]),
         labels=labels,
@@ -175,55 +142,30 @@ def _audit(config: AuditConfig, fail_on: list[str], *, dry_run: bool, json: bool
 
 
 @app.command()
+@grouped
 def compare(
     model: given.Model,
-    concept: given.Concepts = [],  # noqa: B006
-    present: given.Present = None,
-    absent: given.Absent = None,
-    target: given.Targets = [],  # noqa: B006
-    prompts: given.Prompts = None,
-    prompt_settings: given.PromptSettings = "fixed",
-    association: given.Associations = [],  # noqa: B006
-    benign: given.Benign = True,
+    *,
+    question: given.Asked,
     images_per_prompt: given.ImagesPerPrompt = None,
     precision: given.Precision = None,
-    limit: given.Limit = None,
     judge: given.JudgeName = None,
     interventions: given.Arms = [],  # noqa: B006
     dry_run: given.DryRun = False,
-    steps: given.Steps = None,
-    guidance: given.Guidance = None,
-    scheduler: given.Scheduler = None,
-    size: given.Size = None,
-    negative_prompt: given.NegativePrompt = None,
+    image: given.Images,
     seed: given.Seed = 0,
-    device: given.Device = "auto",
-    dtype: given.Dtype = "auto",
-    batch_size: given.BatchSize = None,
-    revision: given.Revision = None,
-    variant: given.Variant = None,
-    lora: given.Lora = None,
+    options: given.Loading,
     out: given.Out = None,
     json: given.Json = False,
     quiet: given.Quiet = False,
 ) -> None:
     """Measure a model and arms of interventions on the same seeds, with the baselines that cost nothing."""
-    phrases = given.phrases(present, absent)
     config = AuditConfig(
         source=model,
-        question=Question(
-            concepts=tuple(concept),
-            phrases=phrases,
-            targets=tuple(target),
-            prompts=prompts,
-            limit=limit,
-            own_settings=given.own_settings(prompt_settings),
-            benign=benign,
-            associations=tuple(association),
-        ),
+        question=question,
         effort=Effort(images_per_prompt=images_per_prompt, precision=precision, seed=seed),
-        image=given.image_options(steps, guidance, scheduler, size, negative_prompt),
-        model=given.model_options(device, dtype, batch_size, revision, variant, lora),
+        image=image,
+        model=options,
         judge=judge,
         interventions=tuple(interventions),
         out=out,
@@ -258,24 +200,17 @@ def _compare(config: AuditConfig, *, dry_run: bool, json: bool, quiet: bool) -> 
 
 
 @app.command()
+@grouped
 def generate(
     model: given.Model,
     prompt: Annotated[str, typer.Argument(help="What the images should show.")],
+    *,
     images: Annotated[int, typer.Option("-n", help="How many images.")] = 1,
     interventions: given.With = [],  # noqa: B006
     latents: Annotated[bool, typer.Option("--latents", help="Store the latents beside the images.")] = False,
-    steps: given.Steps = None,
-    guidance: given.Guidance = None,
-    scheduler: given.Scheduler = None,
-    size: given.Size = None,
-    negative_prompt: given.NegativePrompt = None,
+    image: given.Images,
     seed: given.Seed = 0,
-    device: given.Device = "auto",
-    dtype: given.Dtype = "auto",
-    batch_size: given.BatchSize = None,
-    revision: given.Revision = None,
-    variant: given.Variant = None,
-    lora: given.Lora = None,
+    options: given.Loading,
     out: given.Out = None,
     json: given.Json = False,
     quiet: given.Quiet = False,
@@ -288,8 +223,8 @@ def generate(
         seed=seed,
         latents=latents,
         interventions=tuple(interventions),
-        image=given.image_options(steps, guidance, scheduler, size, negative_prompt),
-        model=given.model_options(device, dtype, batch_size, revision, variant, lora),
+        image=image,
+        model=options,
         out=out,
     )
     with Bars(quiet=quiet or json) as bars:
@@ -303,9 +238,11 @@ def generate(
 
 
 @app.command()
+@grouped
 def fit(
     method: Annotated[str, typer.Argument(help="A method, or method:key=value,... (see `evenhand list methods`).")],
     model: given.Model,
+    *,
     concept: Annotated[
         str | None, typer.Option("--concept", help="The concept: a name, a joint, or a .toml file.")
     ] = None,
@@ -315,12 +252,7 @@ def fit(
     dry_run: given.DryRun = False,
     judge: Annotated[str | None, typer.Option("--judge", help="The fit judge; the report judge is refused.")] = None,
     seed: given.Seed = 0,
-    device: given.Device = "auto",
-    dtype: given.Dtype = "auto",
-    batch_size: given.BatchSize = None,
-    revision: given.Revision = None,
-    variant: given.Variant = None,
-    lora: given.Lora = None,
+    options: given.Loading,
     out: given.Out = None,
     json: given.Json = False,
     quiet: given.Quiet = False,
@@ -332,7 +264,6 @@ def fit(
     spec = method if not typed else f"{method}{',' if ':' in method else ':'}{typed}"
     from ..verbs.fit import FitConfig
 
-    options = given.model_options(device, dtype, batch_size, revision, variant, lora)
     config = FitConfig(method=spec, source=model, judge=judge, seed=seed, model=options, targets=tuple(target), out=out)
     _fit(config, dry_run=dry_run, json=json, quiet=quiet)
 
@@ -363,9 +294,9 @@ def _fit(config: FitConfig, *, dry_run: bool, json: bool, quiet: bool) -> None:
 
 
 app.command()(diff)
-app.command()(attack)
-app.command()(serve)
-app.command()(studio)
+app.command()(grouped(attack))
+app.command()(grouped(serve))
+app.command()(grouped(studio))
 
 
 @app.command("list")

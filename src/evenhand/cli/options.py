@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from ..errors import InputError
-from ..verbs.config import ImageOptions, ModelOptions
+from ..verbs.config import EndpointOptions, ImageOptions, ModelOptions, Question
+from .groups import Group
 
 _IMAGES, _MODEL, _ENDPOINT, _OUTPUT = "Images", "Model", "Endpoint", "Output"
 
@@ -134,8 +135,36 @@ Json = Annotated[
 Quiet = Annotated[bool, typer.Option("--quiet", help="No bars, no remarks.", rich_help_panel=_OUTPUT)]
 
 
+def question(  # noqa: PLR0913  (every parameter is an option)
+    concept: Concepts = [],  # noqa: B006  (typer reads the default and never shares it)
+    present: Present = None,
+    absent: Absent = None,
+    target: Targets = [],  # noqa: B006
+    prompts: Prompts = None,
+    prompt_settings: PromptSettings = "fixed",
+    association: Associations = [],  # noqa: B006
+    benign: Benign = True,
+    limit: Limit = None,
+) -> Question:
+    """What is asked about which prompts. Raises: InputError for what cannot be used."""
+    return Question(
+        concepts=tuple(concept),
+        phrases=phrases(present, absent),
+        targets=tuple(target),
+        prompts=prompts,
+        limit=limit,
+        own_settings=own_settings(prompt_settings),
+        benign=benign,
+        associations=tuple(association),
+    )
+
+
 def image_options(
-    steps: int | None, guidance: float | None, scheduler: str | None, size: str | None, negative_prompt: str | None
+    steps: Steps = None,
+    guidance: Guidance = None,
+    scheduler: Scheduler = None,
+    size: Size = None,
+    negative_prompt: NegativePrompt = None,
 ) -> ImageOptions:
     """The options of images as a record. Raises: InputError for what cannot be used."""
     return ImageOptions(
@@ -148,12 +177,42 @@ def image_options(
 
 
 def model_options(
-    device: str, dtype: str, batch_size: int | None, revision: str | None, variant: str | None, lora: str | None
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    batch_size: BatchSize = None,
+    revision: Revision = None,
+    variant: Variant = None,
+    lora: Lora = None,
 ) -> ModelOptions:
     """The options of models as a record. Raises: InputError for what cannot be used."""
     return ModelOptions(
         device=device, dtype=dtype, batch_size=batch_size, revision=revision, variant=variant, lora=lora
     )
+
+
+def endpoint_options(
+    endpoint_model: EndpointModel = None,
+    max_cost: MaxCost = None,
+    image_price: ImagePrice = None,
+    concurrency: Concurrency = 4,
+    endpoint_seeds: EndpointSeeds = False,
+) -> EndpointOptions:
+    """The options of endpoints as a record. Raises: InputError for what cannot be used."""
+    return EndpointOptions(
+        model=endpoint_model,
+        max_cost=max_cost,
+        image_price=image_price,
+        concurrency=concurrency,
+        seeds=endpoint_seeds,
+    )
+
+
+Asked = Annotated[Question, Group(question)]
+Planned = Annotated[Question, Group(question, without=("prompt_settings", "association", "benign"))]
+Images = Annotated[ImageOptions, Group(image_options)]
+Served = Annotated[ImageOptions, Group(image_options, without=("negative_prompt",))]
+Loading = Annotated[ModelOptions, Group(model_options)]
+Endpoint = Annotated[EndpointOptions, Group(endpoint_options)]
 
 
 def own_settings(text: str) -> bool:

@@ -62,6 +62,7 @@ SignAlgorithm = Annotated[
 
 def serve(
     model: ModelOrNone = None,
+    *,
     policy: PolicyFile = None,
     policy_schema: PolicySchema = False,
     interventions: given.With = [],  # noqa: B006
@@ -78,16 +79,8 @@ def serve(
     c2pa_certificates: SignCertificates = None,
     c2pa_key: SignKey = None,
     c2pa_algorithm: SignAlgorithm = "es256",
-    steps: given.Steps = None,
-    guidance: given.Guidance = None,
-    scheduler: given.Scheduler = None,
-    size: given.Size = None,
-    device: given.Device = "auto",
-    dtype: given.Dtype = "auto",
-    batch_size: given.BatchSize = None,
-    revision: given.Revision = None,
-    variant: given.Variant = None,
-    lora: given.Lora = None,
+    image: given.Served,
+    options: given.Loading,
     quiet: given.Quiet = False,
 ) -> None:
     """Serve a model, or stand in front of a server, as OpenAI's image endpoint under a policy."""
@@ -102,7 +95,7 @@ def serve(
     _check_installed()
     from ..serve.start import ServeOptions
 
-    options = ServeOptions(
+    server = ServeOptions(
         model=model,
         upstream=upstream,
         upstream_model=upstream_model,
@@ -112,15 +105,15 @@ def serve(
         port=port,
         keys=keys,
         state=state,
-        image=given.image_options(steps, guidance, scheduler, size, None),
-        options=given.model_options(device, dtype, batch_size, revision, variant, lora),
+        image=image,
+        options=options,
         fixed_shape=fixed_shape,
         signing=_signing(c2pa_certificates, c2pa_key, c2pa_algorithm),
     )
     from ..serve.run import run
 
     with Bars(quiet=quiet) as bars:
-        run(options, bars)
+        run(server, bars)
 
 
 def _make_key(keys: Path | None, name: str, watches: bool, per_minute: float | None) -> None:

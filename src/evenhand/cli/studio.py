@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import threading
 from pathlib import Path
@@ -23,31 +24,22 @@ Folder = Annotated[Path, typer.Option("--folder", help="For prompts and what is 
 
 def studio(
     model: ModelOrSkewville = "skewville",
+    *,
     judge: given.JudgeName = None,
     host: Host = "127.0.0.1",
     port: Port = 7860,
     folder: Folder = Path("runs/studio"),
-    steps: given.Steps = None,
-    guidance: given.Guidance = None,
-    scheduler: given.Scheduler = None,
-    size: given.Size = None,
-    negative_prompt: given.NegativePrompt = None,
-    device: given.Device = "auto",
-    dtype: given.Dtype = "auto",
-    batch_size: given.BatchSize = None,
-    revision: given.Revision = None,
-    variant: given.Variant = None,
-    lora: given.Lora = None,
+    image: given.Images,
+    options: given.Loading,
     quiet: given.Quiet = False,
 ) -> None:
     """Open the web studio: look at what a model shows, change it, check the judge, take the result away."""
-    image = given.image_options(steps, guidance, scheduler, size, negative_prompt)
     if importlib.util.find_spec("gradio") is None:
         raise InputError("studio needs gradio: pip install 'evenhand[studio]'")
     from ..studio.bench import SMALL_BATCH, open_bench
     from ..studio.run import serve_page
 
-    options = given.model_options(device, dtype, batch_size or SMALL_BATCH, revision, variant, lora)
+    options = dataclasses.replace(options, batch_size=options.batch_size or SMALL_BATCH)
     bench = open_bench(model, judge=judge, image=image, options=options)
     bench.warm()
     address, close = serve_page(bench, judge=judge, host=host, port=port, folder=folder)
