@@ -16,9 +16,19 @@ pytest.importorskip("gradio", reason="no gradio: pip install 'evenhand[studio]'"
 CHROMIUM = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""
 )
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 pytestmark = [
-    pytest.mark.skipif(not CHROMIUM, reason="no Chromium on this machine: apt-get install chromium"),
+    pytest.mark.skipif(not CHROMIUM, reason="no Chromium on this machine: apt-get install -y chromium"),
     # of libraries that the page's server is made of, and of sockets that the browser leaves open
     pytest.mark.filterwarnings("ignore"),
 ]
@@ -40,7 +50,7 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     with playwright.sync_playwright() as started:
-        one = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        one = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield one
         one.close()
 

@@ -65,5 +65,6 @@ class DepictHandlers:
         return association_images(session.depicted), waiting, markup.status(said)
 
     def _shown(self, session: Session, said: str, *, wrong: bool = False) -> Shown:
-        table = association_table(session.depicted, self._handlers.bench.judge)
+        bench = self._handlers.bench
+        table = bench.do(lambda: association_table(session.depicted, bench.judge))
         return association_images(session.depicted), table, markup.status(said, wrong=wrong)

@@ -192,7 +192,7 @@ class Handlers:
 
         def work() -> tuple[tuple[()], str]:
             folder = self._folder / "interventions"
-            found = save_fits(session.specs, session, self.bench, folder)
+            found = self.bench.do(lambda: save_fits(session.specs, session, self.bench, folder))
             if not found:
                 return (), "Nothing in the stack was fitted: its SPECs in the command line are all there is to it."
             return (), f"Saved for --with: {', '.join(str(one) for one in found)}"
@@ -203,7 +203,7 @@ class Handlers:
         """The report's path and a status."""
 
         def work() -> tuple[tuple[str], str]:
-            path = write_run(session, self.bench)
+            path = self.bench.do(lambda: write_run(session, self.bench))
             return (str(path),), f"The run and its report are in {path.parent}."
 
         return self._safely(work, (None,))

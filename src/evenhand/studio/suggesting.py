@@ -119,7 +119,8 @@ def try_out(session: Session, bench: Bench, name: str, images: int) -> Iterator[
             "model; add one from the list, which is fitted when it is first used"
         )
     session.suggestion = None
-    judge, prompt, seed = _judge(bench, concept), session.look.prompt, session.look.seed
+    judge = bench.do(lambda: _judge(bench, concept))
+    prompt, seed = session.look.prompt, session.look.seed
     requests = [
         Request(
             row=prompt,
@@ -145,7 +146,7 @@ def try_out(session: Session, bench: Bench, name: str, images: int) -> Iterator[
         if len(made[spec].seen) < images:
             yield "Stopped: a trial that is not finished suggests nothing."
             return
-    session.suggestion = _chosen(concept, made, declined, bench, judge)
+    session.suggestion = bench.do(lambda: _chosen(concept, made, declined, bench, judge))
     yield session.suggestion.text
 
 
