@@ -79,6 +79,19 @@ def make(page: Any, prompt: str = "a nurse") -> None:
     says(page, "#said", "You may stop here")
 
 
+PARTS = ("Look", "Fix", "Check", "Take away")
+CONTRAST = (Path(__file__).parent / "contrast.js").read_text()
+
+
+def open_part(page: Any, name: str) -> None:
+    """By its tab, which may lie behind a button on a narrow page."""
+    tab = page.get_by_role("tab", name=name)
+    if not (tab.count() and tab.first.is_visible()):
+        page.locator(".overflow-menu button").first.click()
+        tab = page.locator(".overflow-dropdown button", has_text=name)
+    tab.first.click()
+
+
 def test_look_from_the_keyboard(page: Any) -> None:
     page.get_by_label("Prompt").fill("a nurse")
     page.keyboard.press("Enter")
@@ -159,8 +172,52 @@ def test_check_asks_for_labels_and_corrects(page: Any) -> None:
 def test_a_phone_needs_no_sideways_scrolling(page: Any) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
     make(page)
-    for name in ("Look", "Fix", "Check", "Take away"):
-        tab = page.get_by_role("tab", name=name)
-        if tab.count() and tab.is_visible():
-            tab.click()
-            assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    for name in PARTS:
+        open_part(page, name)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        # what is pressed is large enough for a finger (WCAG 2.2, 2.5.8)
+        heights = "all => all.map(one => one.getBoundingClientRect().height).filter(height => height > 1)"
+        assert min(page.locator("button:visible").evaluate_all(heights)) >= 24
+
+
+def test_every_text_stands_out_and_every_image_has_its_words(page: Any) -> None:
+    make(page)
+    for name in PARTS:
+        open_part(page, name)
+        page.mouse.move(0, 0)
+        page.wait_for_timeout(300)  # colours fade when a tab is chosen
+        assert page.evaluate(CONTRAST) == []
+        assert page.locator("img:not([alt])").count() == 0
+        unnamed = "all => all.filter(one => !(one.innerText || one.ariaLabel || one.title).trim()).length"
+        assert page.locator("button:visible").evaluate_all(unnamed) == 0
+
+
+def test_groups_are_compared(page: Any) -> None:
+    page.get_by_label("Prompt").fill("a nurse")
+    page.get_by_role("button", name="How groups are depicted").click()
+    page.get_by_label("Groups to name").click()
+    page.get_by_role("option", name="gender", exact=True).click()
+    page.get_by_label("Attributes: concepts").fill("age, a strong leader")
+    page.get_by_role("button", name="Compare the groups").click()
+    says(page, "#association", "male over female")
+    says(page, "#association", "--association 'gender:age,a strong leader'")
+    assert page.locator("#groups li").count() == 16
+
+
+def test_a_target_from_a_file_and_a_suggestion_that_is_taken(page: Any, tmp_path: Path) -> None:
+    make(page)
+    census = tmp_path / "census.csv"
+    census.write_text("class,share\nfemale,200\nmale,600\n")
+    page.get_by_role("button", name="Target; equal shares").click()
+    page.locator("#target-file + input[type=file], input[type=file]").first.set_input_files(census)
+    says(page, "#target-said", "The file is read.")
+    says(page, "#said", "against the new target")
+    assert page.locator("#target textarea").input_value() == "gender=female:1/4,male:3/4"
+    open_part(page, "Fix")
+    page.get_by_role("button", name="Suggest an intervention").click()
+    page.get_by_label("Images of each").fill("64")
+    page.get_by_role("button", name="Suggest", exact=True).click()
+    says(page, "#suggestion", "Take prompt-mix:concept=gender")
+    page.get_by_role("button", name="Take the suggestion").click()
+    says(page, "#suggest-said", "Stack: prompt-mix:concept=gender")
+    playwright.expect(page.locator("#stack")).to_contain_text("prompt-mix:concept=gender")

@@ -9,6 +9,10 @@ from ..verbs.recommend import RULES
 from .suggesting import Suggestion
 from .words import count
 
+_NOTHING = (
+    "More images may prove what so few do not. Else add an intervention from the list below: what was never fitted on "
+    "this model is fitted then, and takes part in the next trial."
+)
 _HEADS = ("Tried", "Change", "95 % interval", "Drift", "Evaluations an image")
 
 
@@ -30,6 +34,7 @@ def suggestion(found: Suggestion | None) -> str:
         "div",
         {"class": "eh-suggestion"},
         el("p", {"class": "eh-lede"}, found.text),
+        el("p", None, _NOTHING) if found.spec is None else None,
         el("div", scroll, table),
         *[el("p", {"class": "eh-soft"}, f"{spec} was not tried: {why}") for spec, why in found.declined.items()],
         el("p", {"class": "eh-soft"}, remark),
