@@ -106,7 +106,8 @@ def test_the_command_makes_the_same_images(made: Depicted) -> None:
 
 def test_the_page_shows_groups_side_by_side_with_alt_texts(made: Depicted) -> None:
     page = association_images(made)
-    assert page.count("<li") == 20
+    assert page.count("<img") == 20
+    assert page.count('aria-label="Seed ') == 10
     assert f'alt="The prompt {NURSE}, woman, seed 1, female; perceived: ' in page
     table = association_table(made, SpaceJudge(ToyWorld()))
     assert "likeness of the prompt, in text space" in table

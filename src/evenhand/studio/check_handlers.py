@@ -134,4 +134,4 @@ def _result(session: Session, check: Check) -> str:
         el("tbody", None, *rows),
     )
     words = f"By {count(len(check.answers), 'label')}, each with the weight of its draw, for {count(read, 'image')}."
-    return el("div", None, table, el("p", None, words))
+    return el("div", None, markup.scrolled(table, "Corrected shares"), el("p", None, words))

@@ -25,20 +25,22 @@ def build_depict(
     """
     with gr.Accordion("How groups are depicted: the prompt names each group in turn", open=False):
         with gr.Row():
-            with gr.Column(scale=2, min_width=300):
-                group = gr.Dropdown(handlers.groups(), label="Groups to name", value=None, elem_id="group")
-                attributes = gr.Textbox(
-                    label="Attributes: concepts, or words of your own",
-                    placeholder="glasses, a strong leader",
-                    elem_id="attributes",
-                )
-                images = gr.Number(label="Images of each group", value=8, precision=0, minimum=2)
-                with gr.Row():
-                    go = gr.Button("Compare the groups", variant="primary", min_width=120)
-                    stop = gr.Button("Stop comparing", min_width=80)
-            with gr.Column(scale=3, min_width=300):
-                said = gr.HTML(elem_id="depict-said")
-                table = gr.HTML("Differences between the groups appear here.", elem_id="association")
+            group = gr.Dropdown(
+                handlers.groups(), label="Groups to name", value=None, elem_id="group", scale=1, min_width=140
+            )
+            attributes = gr.Textbox(
+                label="Attributes: concepts, or words of your own",
+                placeholder="glasses, a strong leader",
+                elem_id="attributes",
+                scale=3,
+                min_width=240,
+            )
+            images = gr.Number(label="Images of each group", value=8, precision=0, minimum=2, scale=1, min_width=140)
+        with gr.Row():
+            go = gr.Button("Compare the groups", variant="primary", min_width=160)
+            stop = gr.Button("Stop comparing", min_width=120)
+        said = gr.HTML(elem_id="depict-said")
+        table = gr.HTML("Differences between the groups appear here.", elem_id="association")
         pictures = gr.HTML(
             "Images of the groups appear here, from the same seeds.", js_on_load=clicks, elem_id="groups"
         )

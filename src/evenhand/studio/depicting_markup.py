@@ -8,7 +8,7 @@ from ..report.groups import attribute_of
 from ..report.markup import Markup, el
 from ..report.words import interval_text, metric_of, plain, value_text
 from .depicting import Depicted
-from .markup import perceived, picture_uri
+from .markup import perceived, picture_uri, scrolled
 from .session import Seen, perceived_unsafe, with_unsafe
 from .takeaway import command
 from .words import count
@@ -32,11 +32,10 @@ def association_table(depicted: Depicted | None, judge: Judge) -> str:
     rows = [_row(one, found) for metric in _DIFFERENCES for one in found if one.metric == metric]
     head = el("tr", None, *(el("th", {"scope": "col"}, one) for one in _HEADS))
     table = el("table", {"class": "eh-table"}, el("thead", None, head), el("tbody", None, *rows))
-    scroll = {"class": "eh-scroll", "tabindex": 0, "role": "region", "aria-label": "Differences between groups"}
     typed = depicted.swap.association.typed
     lines = [
         el("p", None, _finding(found)),
-        el("div", scroll, table),
+        scrolled(table, "Differences between groups"),
         el("p", {"class": "eh-soft"}, _remark(judge)) if typed else None,
         el("p", None, "The command line of this table: ", el("code", None, command(depicted.config))),
     ]
@@ -93,12 +92,14 @@ def association_images(depicted: Depicted | None) -> str:
     if depicted is None or not depicted.seeds():
         return el("p", {"class": "eh-soft"}, "Images of the groups appear here, from the same seeds.")
     width = len(depicted.swap.groups)
-    items = [
-        _item(depicted, one, k * width + place)
-        for k, seed in enumerate(depicted.seeds())
-        for place, one in enumerate(seed)
-    ]
-    return el("ul", {"class": "eh-pictures", "aria-label": "Images of the groups"}, *items)
+    seeds = [_seed(depicted, seed, k * width) for k, seed in enumerate(depicted.seeds())]
+    return el("ul", {"class": "eh-seeds", "style": f"--groups:{width}", "aria-label": "Images of the groups"}, *seeds)
+
+
+def _seed(depicted: Depicted, seed: list[Seen], first: int) -> Markup:
+    items = [_item(depicted, one, first + place) for place, one in enumerate(seed)]
+    name = f"Seed {first // len(seed) + 1}"
+    return el("li", None, el("ul", {"class": "eh-pictures", "aria-label": name}, *items))
 
 
 def _item(depicted: Depicted, seen: Seen, number: int) -> Markup:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..records import Estimate
 from ..report.markup import Markup, el
 from .fixing import changes
-from .markup import frame, perceived_text, picture_uri
+from .markup import frame, perceived_text, picture_uri, scrolled
 from .session import Images, Session
 from .words import count, points
 
@@ -58,7 +58,7 @@ def change_table(session: Session) -> str:
     head = el("tr", None, *(el("th", {"scope": "col"}, one) for one in ("Change", "Points", "95 % interval", "Pairs")))
     rows = [_row(one) for one in found]
     table = el("table", {"class": "eh-table"}, el("thead", None, head), el("tbody", None, *rows))
-    return el("div", None, table, el("p", None, _cost(session, session.fixed)))
+    return el("div", None, scrolled(table, "Changes"), el("p", None, _cost(session, session.fixed)))
 
 
 def _row(one: Estimate) -> Markup:

@@ -128,6 +128,11 @@ def _bar(share: float | None, interval: tuple[float, float], target: float | Non
     return el("span", {"class": "eh-bar", "aria-hidden": "true"}, *parts)
 
 
+def scrolled(table: Markup, name: str) -> Markup:
+    """A table that scrolls by itself where the page is narrower; the keyboard reaches it, and `name` is spoken."""
+    return el("div", {"class": "eh-scroll", "tabindex": 0, "role": "region", "aria-label": name}, table)
+
+
 def status(text: str, *, wrong: bool = False) -> str:
     """A line that a screen reader speaks when it changes."""
     if not text:

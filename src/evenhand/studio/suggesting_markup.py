@@ -6,6 +6,7 @@ from ..records import Estimate
 from ..report.markup import Markup, el
 from ..report.words import interval_text, value_text
 from ..verbs.recommend import RULES
+from .markup import scrolled
 from .suggesting import Suggestion
 from .words import count
 
@@ -29,13 +30,12 @@ def suggestion(found: Suggestion | None) -> str:
         f"that of the {what}; drift is how far the pictures of a seed move, in units of two seeds. What wins a trial "
         "looks better than it is: make the same images with it, and read the change there."
     )
-    scroll = {"class": "eh-scroll", "tabindex": 0, "role": "region", "aria-label": "What was tried"}
     return el(
         "div",
         {"class": "eh-suggestion"},
         el("p", {"class": "eh-lede"}, found.text),
         el("p", None, _NOTHING) if found.spec is None else None,
-        el("div", scroll, table),
+        scrolled(table, "What was tried"),
         *[el("p", {"class": "eh-soft"}, f"{spec} was not tried: {why}") for spec, why in found.declined.items()],
         el("p", {"class": "eh-soft"}, remark),
         el("details", None, el("summary", None, "The rules"), el("ol", None, *(el("li", None, one) for one in RULES))),
