@@ -66,12 +66,11 @@ class Fits:
 
         Raises: DeclinedError when the method declines on this model; InputError for a plan that cannot be used.
         """
-        name = fit_name(plan, self._host)
-        for folder in (FITS_DIRECTORY / name, cache_directory() / "fits" / name):
-            if (folder / CARD).is_file():
-                return self._kept(Fitted(*load_intervention(folder, self._host)))
+        stored = stored_fit(plan, self._host)
+        if stored is not None:
+            return self._kept(Fitted(*load_intervention(stored, self._host)))
         found = self.fit(plan)
-        folder = cache_directory() / "fits" / name
+        folder = cache_directory() / "fits" / fit_name(plan, self._host)
         save_intervention(folder, found.tensors, found.card)
         self.forget(plan)
         self._watcher.say(f"fitted {plan.method} on {self._host.name}, stored in {folder}")
@@ -185,6 +184,13 @@ def fit_name(plan: FitPlan, host: Host) -> str:
         {"method": plan.method, "values": dict(plan.values), "concept": concept, "model": host.weights_hash}
     )
     return f"{plan.method}-{slug(Path(about).stem)}-{key[:12]}"
+
+
+def stored_fit(plan: FitPlan, host: Host) -> Path | None:
+    """The folder of what a plan asks for, among the shipped fits or in the cache; None where it was never fitted."""
+    name = fit_name(plan, host)
+    folders = (FITS_DIRECTORY / name, cache_directory() / "fits" / name)
+    return next((folder for folder in folders if (folder / CARD).is_file()), None)
 
 
 def load_saved(name: str, host: Host) -> tuple[Fitted, ...]:
