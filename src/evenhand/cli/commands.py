@@ -74,6 +74,7 @@ def audit(
     seed: given.Seed = 0,
     options: given.Loading,
     endpoint: given.Endpoint,
+    engine: given.Engine = "local",
     out: given.Out = None,
     json: given.Json = False,
     quiet: given.Quiet = False,
@@ -97,6 +98,7 @@ def audit(
         labels=labels,
         interventions=tuple(interventions),
         plan=plan,
+        engine=engine,
         out=out,
         command=_command(),
     )
@@ -155,6 +157,7 @@ def compare(
     image: given.Images,
     seed: given.Seed = 0,
     options: given.Loading,
+    engine: given.Engine = "local",
     out: given.Out = None,
     json: given.Json = False,
     quiet: given.Quiet = False,
@@ -168,6 +171,7 @@ def compare(
         model=options,
         judge=judge,
         interventions=tuple(interventions),
+        engine=engine,
         out=out,
         command=_command(),
     )

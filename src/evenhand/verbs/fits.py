@@ -7,6 +7,7 @@ Skewville ship; others lie in `$EVENHAND_CACHE`, else in the user's cache folder
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -185,6 +186,15 @@ def fit_name(plan: FitPlan, host: Host) -> str:
         {"method": plan.method, "values": dict(plan.values), "concept": concept, "model": host.weights_hash}
     )
     return f"{plan.method}-{slug(Path(about).stem)}-{key[:12]}"
+
+
+def tensors_hash(tensors: Mapping[str, torch.Tensor]) -> str:
+    """SHA-256 over names, shapes and values, 64 hex digits."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def load_saved(name: str, host: Host) -> tuple[Fitted, ...]:
