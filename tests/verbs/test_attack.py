@@ -126,10 +126,10 @@ def test_an_attack_that_was_interrupted_goes_on_to_the_same_end(tmp_path: Path, 
     first = attack(config(tmp_path / "run"))
     made = sum(weak.batches)
     ledgers.forget_verdicts(tmp_path / "run")
-    image = sorted((tmp_path / "run/images").rglob("*.png"))[3]
-    image.unlink()
+    files = [line["file"] for line in ledgers.lines(tmp_path / "run")]
+    (tmp_path / "run" / files[0]).unlink()
     again = attack(config(tmp_path / "run"))
-    assert sum(weak.batches) == made + 1
+    assert sum(weak.batches) == made + files.count(files[0])  # images of equal bytes are one file
     assert again.result["estimates"] == first.result["estimates"]
     assert again.result["attacks"] == first.result["attacks"]
 

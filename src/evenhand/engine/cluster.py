@@ -39,6 +39,7 @@ def joined(ray: Any) -> bool:
     if ray.is_initialized():
         return False
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    hush()
     if not _named():
         ray.init(address="local", include_dashboard=False, object_store_memory=_OBJECTS, **quiet)
         return True
@@ -51,6 +52,13 @@ def joined(ray: Any) -> bool:
             f"--engine ray: {address} does not answer ({first}); `ray stop` ends what is left of it"
         ) from None
     return True
+
+
+def hush() -> None:
+    """Keep Ray's words on dead workers off standard output, where results go; nothing else in Ray turns them off."""
+    from ray._private import worker
+
+    worker.print_to_stdstream = lambda *args, **named: None
 
 
 def _named() -> bool:

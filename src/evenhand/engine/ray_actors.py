@@ -86,8 +86,9 @@ class RayActors:
     def run(self, units: Sequence[WorkUnit], concepts: Sequence[Concept]) -> Iterator[Finished | Failed]:
         """What came of each unit, in the order in which they end.
 
-        A unit whose actor dies, or that raises, is tried again behind the others, on a fresh actor; the third time it
-        is given back as failed. What an actor raises as an EvenhandError concerns every unit, and is raised here.
+        A unit whose actor dies, or that raises, is tried again behind the others; the third time it is given back as
+        failed. Actors that died are replaced, on GPUs also those that raised. What an actor raises as an EvenhandError
+        concerns every unit, and is raised here.
 
         Raises: EvenhandError when no actor can be started, or none of the first units can be finished.
         """
@@ -95,6 +96,8 @@ class RayActors:
         asked = self._ray.put(tuple(concepts))
         tries: collections.Counter[WorkUnit] = collections.Counter()
         finished = failed = 0
+        # What an earlier run, which was left before its end, still computes is nobody's now.
+        self._busy = {ref: (actor, None) for ref, (actor, _) in self._busy.items()}
         for _ in range(min(self._most, len(units)) - self._actors):
             self._start()
         while waiting or any(unit is not None for _, unit in self._busy.values()):
@@ -142,9 +145,11 @@ class RayActors:
             cause = getattr(error, "cause", None)
             if isinstance(cause, EvenhandError):
                 raise cause from error
-            # Also after an exception: errors of a device stick to its process.
-            self._ray.kill(actor)
             what = _words(cause or error)
+            if unit is not None and cause is not None and not self._share.gpus:
+                self._idle.append(actor)  # an exception; on a GPU, whose errors stick to their process, not good enough
+                return what
+            self._ray.kill(actor)
             if unit is None:
                 self._broken_starts += 1
                 if self._broken_starts >= TRIES:

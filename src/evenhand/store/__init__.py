@@ -19,12 +19,14 @@ from .facts import (
 )
 from .images import IMAGES, Encoded, encode
 from .ledger import LEDGER, Ledger
+from .parquet import PARQUET, export_parquet
 from .run import RunDirectory
 from .units import Finished, WorkUnit, image_key, units_of
 
 __all__ = [
     "IMAGES",
     "LEDGER",
+    "PARQUET",
     "RESULT_SCHEMA",
     "RUN_SCHEMA",
     "Encoded",
@@ -38,6 +40,7 @@ __all__ = [
     "check_schema",
     "check_writable",
     "encode",
+    "export_parquet",
     "image_key",
     "read_run",
     "units_of",

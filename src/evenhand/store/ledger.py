@@ -124,6 +124,18 @@ class Ledger:
         for key, judge, text in self._rows(query):
             yield key, judge, json.loads(text)
 
+    def judged_lines(self) -> Iterator[tuple[dict[str, Any], str | None, list[dict[str, Any]]]]:
+        """Every committed image as `lines` gives it, with the latest judge and its verdicts; none where it has none."""
+        chosen = ", ".join(f'images."{name}"' for name in (*_FIELDS, "sha256", "evidence"))
+        latest = "LEFT JOIN (SELECT *, MAX(rowid) FROM verdicts GROUP BY image) AS seen ON seen.image = number"
+        for *row, judge, text in self._rows(f"SELECT {chosen}, judge, verdicts FROM images {latest} {_ORDER}"):
+            yield _line(row), judge, [] if text is None else json.loads(text)
+
+    def concepts(self) -> list[str]:
+        """The concepts that were judged, each once, in the order of the first images."""
+        query = "SELECT DISTINCT json_extract(one.value, '$.concept') FROM verdicts, json_each(verdicts) AS one"
+        return [name for (name,) in self._rows(query)]
+
     def files(self) -> Iterator[tuple[str, int, int]]:
         """SHA-256, size and time of change of every image that has a file."""
         yield from self._rows("SELECT sha256, size, changed FROM images WHERE sha256 IS NOT NULL")
