@@ -320,3 +320,11 @@ def test_measures_of_no_concept_have_their_own_section(tmp_path: Path) -> None:
     (section,) = [n for n in parse(write_report(run).read_text()).find("section") if n.attributes["id"] == "others"]
     assert [node.text for node in section.find("span", class_="label")] == ["nurse", "farmer"]
     assert "9 of 12" in section.text
+
+
+def test_pictures_that_no_worker_could_make_are_said_at_the_head(tmp_path: Path) -> None:
+    images = [{"row": "nurse", "index": k, "seed": k} for k in range(4)]
+    unit = {"unit": "u", "intervention": None, "set": "occupations", "images": images, "tries": 3, "error": "Oops: no"}
+    run = build_run(tmp_path / "run", small_asks()[:1], images=3, quarantined=[unit])
+    page = write_report(run).read_text()
+    assert "4 pictures could not be made: 1 unit of work failed 3 times each (the last: Oops: no)." in page

@@ -20,7 +20,7 @@ import pytest
 from toys import requests_of, toy_facts, toy_image
 
 from evenhand.errors import RunDirectoryError, StorageError
-from evenhand.records import Sample, Settings, Verdict
+from evenhand.records import Sample, Settings, Verdict, content_hash
 from evenhand.store import (
     LEDGER,
     Finished,
@@ -29,7 +29,7 @@ from evenhand.store import (
     check_free,
     check_out,
     encode,
-    image_key,
+    image_keys,
     read_run,
     units_of,
 )
@@ -356,10 +356,11 @@ def test_the_key_names_everything_that_decides_the_bytes() -> None:
         "set": "s",
     }
     request, settings = REQUESTS[0], Settings()
-    key = image_key(request, settings, setting)
-    assert key == image_key(request, settings, dict(reversed(setting.items())))
-    others = [image_key(request, settings, {**setting, name: "other"}) for name in setting]
-    others += [image_key(REQUESTS[1], settings, setting), image_key(request, Settings(steps=7), setting)]
+    key = image_keys(settings, setting)(request)
+    assert key == content_hash([setting, settings.to_dict(), request.to_dict()])
+    assert key == image_keys(settings, dict(reversed(setting.items())))(request)
+    others = [image_keys(settings, {**setting, name: "other"})(request) for name in setting]
+    others += [image_keys(settings, setting)(REQUESTS[1]), image_keys(Settings(steps=7), setting)(request)]
     assert len({key, *others}) == len(setting) + 3
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,13 @@ import numpy as np
 import pytest
 from toys import ToySource, series_of_toys, toy_facts, toy_image
 
+from evenhand.concepts.concept import Concept
 from evenhand.concepts.library import load_concept
-from evenhand.errors import StorageError
-from evenhand.records import Request, Settings, Verdict
-from evenhand.store import RunDirectory
-from evenhand.verbs.observe import observe
+from evenhand.engine import Failed, Local
+from evenhand.errors import EvenhandError, StorageError
+from evenhand.records import UNMADE, Request, Settings, Verdict
+from evenhand.store import Finished, RunDirectory, WorkUnit
+from evenhand.verbs.observe import check_made, keys_of, observe
 from evenhand.watch import Silent
 
 GENDER = load_concept("gender")
@@ -160,3 +163,45 @@ def test_the_watcher_sees_every_image(tmp_path: Path) -> None:
     with RunDirectory.open(tmp_path / "run", config=CONFIG, facts=toy_facts()) as run:
         observe(ToySource(), run, SERIES, Settings(), notes)
     assert (notes.total, notes.done) == (10, 10)
+
+
+class Failing:
+    """An engine that sets every unit with a certain seed aside, and makes the others."""
+
+    def __init__(self, *seeds: int) -> None:
+        self.seeds = seeds
+
+    def run(self, units: Sequence[WorkUnit], concepts: Sequence[Concept]) -> Iterator[Finished | Failed]:
+        for unit in units:
+            if any(request.seed in self.seeds for request in unit.requests):
+                yield Failed(unit=unit, tries=3, error="OSError: no")
+            else:
+                yield from Local(ToySource()).run([unit], concepts)
+
+
+def test_what_an_engine_sets_aside_is_abstained_on_and_said_at_the_end(tmp_path: Path) -> None:
+    calm = run_at(tmp_path / "calm", ToySource())
+    with RunDirectory.open(tmp_path / "run", config=CONFIG, facts=toy_facts()) as run:
+        verdicts = observe(ToySource(), run, SERIES, Settings(), Silent(), engine=Failing(5))
+        lost = [request for request, (verdict,) in verdicts.items() if verdict.reason == UNMADE]
+        assert [request.seed for request in lost] == [4, 5, 6, 7]
+        assert all(verdicts[request] == calm[request] for request in verdicts if request not in lost)
+        names = list(keys_of(run.facts, SERIES, Settings(), None))
+        assert [run.image(key) is None for key in names] == [k in range(4, 8) for k in range(10)]
+        result = {"quarantined": run.quarantined}
+    with pytest.raises(EvenhandError, match=r"^4 images could not be made \(OSError: no\)") as error:
+        check_made(result)
+    assert error.value.exit_status == 1
+    check_made({"quarantined": []})
+    # nothing of it is stored: the next session makes what is missing
+    again = ToySource()
+    assert run_at(tmp_path, again) == calm
+    assert again.made == lost
+
+
+def test_where_nothing_at_all_can_be_made_there_is_no_result(tmp_path: Path) -> None:
+    with (
+        RunDirectory.open(tmp_path / "run", config=CONFIG, facts=toy_facts()) as run,
+        pytest.raises(EvenhandError, match="no image of toys could be made: OSError: no"),
+    ):
+        observe(ToySource(), run, SERIES, Settings(), Silent(), engine=Failing(0, 4, 8))

@@ -128,6 +128,7 @@ def _audit(config: AuditConfig, fail_on: list[str], *, dry_run: bool, json: bool
         from ..report.build import write_report
         from ..report.text import headline, summary_table
         from ..verbs.audit import run_audit
+        from ..verbs.observe import check_made
 
         done = run_audit(prepared, bars)
         report = write_report(done.run)
@@ -141,6 +142,7 @@ def _audit(config: AuditConfig, fail_on: list[str], *, dry_run: bool, json: bool
         console.print(summary_table(done.result))
         typer.echo(f"report: {report}")
     check_thresholds(thresholds, done.estimates)
+    check_made(done.result)
 
 
 @app.command()
@@ -188,6 +190,7 @@ def _compare(config: AuditConfig, *, dry_run: bool, json: bool, quiet: bool) -> 
     with Bars(quiet=quiet or json) as bars:
         from ..report.build import write_report
         from ..report.compared import compare_table
+        from ..verbs.observe import check_made
 
         done = run_compare(prepared, bars)
         report = write_report(done.run)
@@ -201,6 +204,7 @@ def _compare(config: AuditConfig, *, dry_run: bool, json: bool, quiet: bool) -> 
         for one in done.result["recommendations"]:
             console.print(one["text"], markup=False, highlight=False)
         typer.echo(f"report: {report}")
+    check_made(done.result)
 
 
 @app.command()

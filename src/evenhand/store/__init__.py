@@ -21,7 +21,7 @@ from .images import IMAGES, Encoded, encode
 from .ledger import LEDGER, Ledger
 from .parquet import PARQUET, export_parquet
 from .run import RunDirectory
-from .units import Finished, WorkUnit, image_key, units_of
+from .units import Finished, WorkUnit, image_keys, units_of
 
 __all__ = [
     "IMAGES",
@@ -41,7 +41,7 @@ __all__ = [
     "check_writable",
     "encode",
     "export_parquet",
-    "image_key",
+    "image_keys",
     "read_run",
     "units_of",
     "versions",

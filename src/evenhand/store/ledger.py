@@ -187,7 +187,7 @@ class Ledger:
 
     def mark(self, marks: Mapping[str, Mark]) -> None:
         """Set size and time of change of files that were found whole."""
-        with self._transaction(), self._found((one, *(mark or (None, None))) for one, mark in marks.items()):
+        with self._transaction(), self._found((one, *mark) for one, mark in marks.items() if mark):
             self._db.execute(
                 """
                 UPDATE images SET size = found.size, changed = found.changed FROM found

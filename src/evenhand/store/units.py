@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
-from ..records import Request, Settings, Verdict, content_hash
+from ..records import Request, Settings, Verdict, canonical_json, content_hash
 from .images import Encoded
 
 
-def image_key(request: Request, settings: Settings, setting: Mapping[str, Any]) -> str:
-    """Content hash of one image to make, by everything that decides its bytes.
+def image_keys(settings: Settings, setting: Mapping[str, Any]) -> Callable[[Request], str]:
+    """Gives the key of an image to make: a content hash of everything that decides its bytes.
 
     Args:
-        request: what to make: prompt, seed, what was assigned.
         settings: steps, guidance, size, scheduler.
-        setting: the rest: model and its revision, interventions, batch shape, dtype, threads, device, prompt set.
+        setting: the rest beside the request: model and its revision, interventions, batch shape, dtype, threads,
+            device, prompt set.
     """
-    return content_hash([dict(setting), settings.to_dict(), request.to_dict()])
+    shared = f"{canonical_json(dict(setting))},{canonical_json(settings.to_dict())}"
+
+    def key(request: Request) -> str:
+        return hashlib.sha256(f"[{shared},{canonical_json(request.to_dict())}]".encode()).hexdigest()
+
+    return key
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,7 +32,7 @@ class WorkUnit:
     """Images that one worker makes together: at most a batch, committed whole.
 
     Args:
-        keys: of the images, as `image_key` gives them.
+        keys: of the images, as `image_keys` gives them.
         requests: of the images, in the same order; all have the same settings of their own.
         places: of the images in their series; a ledger is read in this order, whoever committed first.
         prompt_set: name of the series.

@@ -8,7 +8,7 @@ from typing import Any
 from ..engine import Engine, Failed, Local, Source
 from ..errors import EvenhandError
 from ..records import UNMADE, Request, Sample, Settings, Verdict
-from ..store import RunDirectory, WorkUnit, image_key, units_of
+from ..store import RunDirectory, WorkUnit, image_keys, units_of
 from ..watch import Watcher
 from .series import Series
 
@@ -62,11 +62,23 @@ def observe(
     return {request: verdicts.get(key, unmade) for key, request in keys.items()}
 
 
+def check_made(result: Mapping[str, Any]) -> None:
+    """Raises EvenhandError when a result lacks images that no worker could make: the rest stands, and is not all."""
+    units = result.get("quarantined") or ()
+    if units:
+        images = sum(len(one["images"]) for one in units)
+        raise EvenhandError(
+            f"{images} images could not be made ({units[-1]['error']}); the report is about the rest, and the same "
+            "command tries them again"
+        )
+
+
 def keys_of(facts: Mapping[str, Any], series: Series, settings: Settings, arm: str | None) -> dict[str, Request]:
     """The key of every image of a series under an arm, in order."""
     fitted = (facts.get("fits") or {}).get(arm)
     setting = {**_setting(facts), "arm": arm, "fitted": fitted, "set": series.name}
-    return {image_key(request, settings, setting): request for request in series.requests}
+    key = image_keys(settings, setting)
+    return {key(request): request for request in series.requests}
 
 
 def _setting(facts: Mapping[str, Any]) -> dict[str, Any]:
