@@ -8,7 +8,7 @@ from typing import Any
 
 from evenhand.concepts.library import load_concept
 from evenhand.concepts.prompts import PromptRow
-from evenhand.methods.vector_trials import Trials, calibrate
+from evenhand.methods.vector_trials import LATE, Trials, calibrate, latest_start
 from evenhand.records import Request
 
 ROWS = tuple(PromptRow(name=name, templates=(f"a photo of a {name}",)) for name in ("nurse", "baker", "driver"))
@@ -79,3 +79,16 @@ def test_where_one_row_needs_the_whole_way_no_row_gets_less() -> None:
     trials = told({"nurse": 0.3, "baker": 0.9, "driver": 0.3})
     found = calibrate(trials, lambda name, strength: [strength], ["female"], 6, gentle=True)  # type: ignore[list-item]
     assert found == {"female": {"": 1.0}}
+
+
+def test_what_still_shows_every_class_begins_as_late_as_that() -> None:
+    trials = told({"nurse": 0.4, "baker": 0.5, "driver": 0.3})
+    # the interventions that begin at `start` act for the rest of the schedule
+    found = latest_start(trials, lambda start: lambda name, strength: [1 - start], ["female"])  # type: ignore[arg-type, list-item, return-value]
+    assert found == 0.5
+    assert len(trials.counted) == 48 * (LATE.index(0.5) + 1)
+
+
+def test_what_no_late_start_shows_acts_from_the_first_step_on() -> None:
+    trials = told({"nurse": 0.9, "baker": 0.5, "driver": 0.3})
+    assert latest_start(trials, lambda start: lambda name, strength: [1 - start], ["female"]) == 0  # type: ignore[arg-type, list-item, return-value]

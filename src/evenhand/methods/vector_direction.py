@@ -12,6 +12,7 @@ from evenhand.errors import DeclinedError
 from evenhand.host.sites import Attachable, Call
 from evenhand.interventions.activation_pin import ActivationPin, Landmarks, Pinned
 from evenhand.interventions.activation_shift import ActivationShift, VectorBank
+from evenhand.interventions.window import Window
 from evenhand.methods.fitting import Fitted
 from evenhand.methods.trajectories import MeanActivation
 from evenhand.methods.vector_estimators import without_common
@@ -37,11 +38,19 @@ class Part:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Direction:
-    """The vectors of a concept at a site. `site` is a module's path, or the name of a group of modules."""
+    """The vectors of a concept at a site.
+
+    Args:
+        concept: its name.
+        site: a module's path, or the name of a group of modules.
+        parts: the vectors, module by module.
+        start: share of the schedule after which they act; 0 from the first step on.
+    """
 
     concept: str
     site: str
     parts: tuple[Part, ...]
+    start: float = 0.0
 
     @property
     def spatial(self) -> bool:
@@ -69,7 +78,8 @@ class Direction:
                 noise = torch.randn(vector.shape, generator=random)
                 vector = noise * vector.norm() / noise.norm()
             bank = VectorBank(module=part.module, vectors={"vector": vector})
-            found.append(ActivationShift(name=f"{NAME} {part.module}", bank=bank, weights=weights))
+            window = Window(start=self.start)
+            found.append(ActivationShift(name=f"{NAME} {part.module}", bank=bank, weights=weights, window=window))
         return tuple(found)
 
 
@@ -82,6 +92,8 @@ def attachables(
 ) -> tuple[Attachable, ...]:
     """The interventions that show what is wanted of each image, one for each module.
 
+    Concepts that share a module are solved together, so they act together: from the earliest of their starts on.
+
     Args:
         directions: one for each concept.
         wanted: concepts, classes and calibrated strengths of each image.
@@ -90,8 +102,10 @@ def attachables(
     """
     pins: dict[str, dict[str, Landmarks]] = {}
     adds: dict[str, dict[str, torch.Tensor]] = {}
+    starts: dict[str, float] = {}
     for direction in directions:
         for part in direction.parts:
+            starts[part.module] = min(direction.start, starts.get(part.module, 1.0))
             if part.landmarks is not None:
                 pins.setdefault(part.module, {})[direction.concept] = part.landmarks
             else:
@@ -101,15 +115,14 @@ def attachables(
     found: list[Attachable] = []
     for module, landmarks in pins.items():
         own = f"{name} {module}" if several else name
-        found.append(
-            ActivationPin(name=own, landmarks=landmarks, pins=_pins_of(wanted, frozenset(landmarks)), strength=strength)
-        )
+        pins_of = _pins_of(wanted, frozenset(landmarks))
+        window = Window(start=starts[module])
+        found.append(ActivationPin(name=own, landmarks=landmarks, pins=pins_of, strength=strength, window=window))
     for module, vectors in adds.items():
         own = f"{name} {module}" if several else name
-        bank = VectorBank(module=module, vectors=vectors)
-        found.append(
-            ActivationShift(name=own, bank=bank, weights=_weights_of(wanted, frozenset(vectors)), strength=strength)
-        )
+        bank, weights = VectorBank(module=module, vectors=vectors), _weights_of(wanted, frozenset(vectors))
+        window = Window(start=starts[module])
+        found.append(ActivationShift(name=own, bank=bank, weights=weights, strength=strength, window=window))
     return tuple(found)
 
 
@@ -216,7 +229,8 @@ def direction_of(fitted: Fitted) -> Direction:
         by_module.setdefault(module, {})[rest] = tensor
     concept = fitted.card.concept
     parts = tuple(_stored(module, some, concept["kind"] == "safety") for module, some in by_module.items())
-    return Direction(concept=concept["name"], site=str(fitted.card.frame.module), parts=parts)
+    start = float(fitted.card.estimator.get("start", 0.0))
+    return Direction(concept=concept["name"], site=str(fitted.card.frame.module), parts=parts, start=start)
 
 
 def _stored(module: str, tensors: Mapping[str, torch.Tensor], safety: bool) -> Part:

@@ -14,6 +14,7 @@ from evenhand.concepts.concept import Concept
 from evenhand.concepts.library import concept_names, load_concept
 from evenhand.errors import DeclinedError, InputError
 from evenhand.host.runs import Runs
+from evenhand.host.sites import Attachable
 from evenhand.interventions.storage import Card, Frame
 from evenhand.methods.decision_map import decision_map
 from evenhand.methods.fitting import Fitted, Fitting, Preview, Work
@@ -23,7 +24,7 @@ from evenhand.methods.vector_direction import NAME, SAFE, Direction, Part, Stren
 from evenhand.methods.vector_estimators import Rounds, reconstruction, score_matching
 from evenhand.methods.vector_quality import controls, leakage, split_half, verdict
 from evenhand.methods.vector_sites import candidate_sites, class_means, modules_of
-from evenhand.methods.vector_trials import SITE_STRENGTHS, STRENGTHS, Trials, calibrate, strength_in
+from evenhand.methods.vector_trials import SITE_STRENGTHS, STRENGTHS, Trials, calibrate, latest_start, strength_in
 from evenhand.records import Sample
 
 _WORK = 1_000  # denoiser rows per class of the closed form
@@ -108,11 +109,7 @@ def fit_concept_vector(fitting: Fitting, values: Mapping[str, Any]) -> Fitted:
         before = fitting.host.evaluations
         chosen = _estimated(fitting, concept, texts, chosen, values["estimator"], values["act"])
         work = (fitting.host.evaluations - before) / (len(texts.classes) - safety)
-    strengths = {name: {"": enough} for name in texts.shown}
-    if values["calibrate"]:
-        start = STRENGTHS[0] if enough == SITE_STRENGTHS[0] else SITE_STRENGTHS[0]
-        gentle = not safety and values["act"] == "pin" and start == STRENGTHS[0]
-        strengths = calibrate(trials, chosen.show, texts.shown, int(values["calibrate"]), start, gentle=gentle)
+    chosen, strengths = _calibrated(trials, chosen, texts.shown, enough, values)
     cosines = [
         split_half(*({name: one.by_step(half).mean(dim=0) for name, one in means[module].items()} for half in (0, 1)))
         for module in modules[chosen.site]
@@ -169,7 +166,7 @@ def _card(
         method=NAME,
         site="activation",
         frame=Frame.of(fitting.host, module=chosen.site, image_size=size),
-        estimator={**{key: values[key] for key in decisive}, "images": len(runs.seeds)},
+        estimator={**{key: values[key] for key in decisive}, "images": len(runs.seeds), "start": chosen.start},
         prompts={"neutral": texts.neutral, "classes": dict(texts.classes), "trials": [row.name for row in rows]},
         seeds={"fit": fitting.setting.seed, "calibrate": fitting.setting.seed},
         judges={"fit": fitting.judge_hash if fitting.knows(concept) else "final latents"},
@@ -212,6 +209,28 @@ def _choose(
             f"{100 * natural:.0f} %; name another module with module=, or use prompt-mix"
         )
     return best[1], best[2], tried
+
+
+def _calibrated(
+    trials: Trials, chosen: Direction, classes: Sequence[str], enough: float, values: Mapping[str, Any]
+) -> tuple[Direction, dict[str, dict[str, float]]]:
+    """When the vectors begin to act, and how strongly, for each class and row.
+
+    What is pinned begins as late as still shows every class, since what has been decided by then stays as it is; where
+    it must act from the first step on, less than the whole way is tried.
+    """
+    if not values["calibrate"]:
+        return chosen, {name: {"": enough} for name in classes}
+    least = STRENGTHS[0] if enough == SITE_STRENGTHS[0] else SITE_STRENGTHS[0]
+    gentle = trials.concept.kind != "safety" and values["act"] == "pin" and least == STRENGTHS[0]
+    if gentle:
+
+        def show_from(start: float) -> Callable[[str, float], Sequence[Attachable]]:
+            return dataclasses.replace(chosen, start=start).show
+
+        begun = dataclasses.replace(chosen, start=latest_start(trials, show_from, classes))
+        chosen, gentle = begun, begun.start == 0
+    return chosen, calibrate(trials, chosen.show, classes, int(values["calibrate"]), least, gentle=gentle)
 
 
 def _estimated(

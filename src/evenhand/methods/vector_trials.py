@@ -20,6 +20,8 @@ Labels = list[str | None]
 
 GENTLE = (0.3, 0.5, 0.7)
 """Strengths below the pin's whole way, for concepts that are shown long before: less of them moves less else."""
+LATE = (0.7, 0.6, 0.5, 0.3)
+"""Shares of the schedule after which the pin may begin, the latest first: what has been decided by then stays."""
 STRENGTHS = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 8.0)
 SITE_STRENGTHS = (1.5, 6.0)
 WANTED = 0.97
@@ -123,6 +125,27 @@ def calibrate(
         least = _gentlest(trials, show, name, start) if gentle else start
         found[name] = _one_class(trials, show, name, images, [one for one in (*GENTLE, *STRENGTHS) if one >= least])
     return found
+
+
+def latest_start(trials: Trials, show_from: Callable[[float], Show], classes: Sequence[str]) -> float:
+    """The latest start at which each class is shown over all rows, but for 3 %, by the whole way; 0 where none is.
+
+    Args:
+        trials: rows and seeds.
+        show_from: share of the schedule -> the intervention that begins there.
+        classes: to show.
+
+    Cost: 48 images for each start and class that are tried.
+    """
+    requests = trials.requests(math.ceil(_OVER_ROWS / len(trials.rows)))
+    return next(
+        (
+            start
+            for start in LATE
+            if all(trials.success(show_from(start), [name], STRENGTHS[0], requests) >= WANTED for name in classes)
+        ),
+        0.0,
+    )
 
 
 def _gentlest(trials: Trials, show: Show, name: str, start: float) -> float:
