@@ -72,10 +72,13 @@ def main() -> None:
         for size, batch, count in ((100, 1, 2_000), (options.bytes, 32, options.units)):
             with RayActors(Idle(size), Share(), Silent()) as engine:
                 list(engine.run(units(4, batch), []))  # starts the workers
-                started = time.monotonic()
+                started, busy = time.monotonic(), time.process_time()
                 handed = sum(1 for _ in engine.run(units(count, batch), []))
-                rate = handed / (time.monotonic() - started)
-            say(f"Ray: {rate:.0f} units/s of {batch} images of {size:,} bytes from two workers, nothing stored")
+                rate, own = handed / (time.monotonic() - started), (time.process_time() - busy) / handed
+            say(
+                f"Ray: {rate:.1f} units/s of {batch} images of {size:,} bytes from the workers of this machine, "
+                f"nothing stored; {1000 * own:.1f} ms of this process each"
+            )
 
 
 if __name__ == "__main__":
