@@ -214,7 +214,9 @@ class Ledger:
 
     def _rows(self, query: str, *values: Any) -> Iterator[Any]:
         with self._reading():
-            yield from self._db.execute(query, values)
+            # No `yield from`: it would close the cursor of a reading that is left early, perhaps after the database.
+            for row in self._db.execute(query, values):  # noqa: UP028
+                yield row
 
     def _one(self, query: str) -> Any:
         ((value,),) = self._rows(query)
