@@ -4,6 +4,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO_IMAGES ?= 16
+# Tests run in so many processes of one thread each: tiny models gain nothing from more threads.
+WORKERS ?= 2
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
 
 .PHONY: install demo test check test-all bench train-skewville fit-skewville
 .DEFAULT_GOAL := install
@@ -32,11 +35,11 @@ check: $(STAMP)
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir $(VENV)/site
 
 test: check
-	$(BIN)/python -m pytest -q
+	$(PYTEST)
 
 # What runs at night: also the slow tests. Only those that need a GPU or the network stay out.
 test-all: check
-	$(BIN)/python -m pytest -q -m "not gpu and not network"
+	$(PYTEST) -m "not gpu and not network"
 
 bench: $(STAMP)
 	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
