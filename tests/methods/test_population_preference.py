@@ -38,6 +38,7 @@ SMALL = {
     "batch": "2",
     "rank": "2",
     "specific": "0",
+    "steer": "0.5",
 }
 
 
@@ -127,9 +128,10 @@ def test_what_is_spent_is_counted(host: Host) -> None:
     before = host.evaluations
     effect = fitted(host, Judge([0.9, 0.6, 0.5, 0.5])).card.effect
     assert host.evaluations - before == effect["evaluations"]
-    # 16 images of 2 steps with guidance; a step of each of 4 captions; 2 draws of each image
+    # 16 images of 2 steps with guidance; a step of each of 4 captions and of 8 prompts that name a class; 2 draws of
+    # each image, and of each of 8 winners under its own prompt
     assert effect["images"] == effect["made"] == 16
-    assert effect["evaluations_of_data"] == 16 * 2 * 2 + 4 + 16 * 2
+    assert effect["evaluations_of_data"] == 16 * 2 * 2 + 4 + 8 + 16 * 2 + 8 * 2
     # then 4 looks of 40 images and one at the kept adapter, and 6 steps of 2 populations of 4 images
     assert effect["evaluations"] - effect["evaluations_of_data"] == 5 * 40 * 2 * 2 + 6 * 2 * 4
 

@@ -16,6 +16,7 @@ from evenhand.methods.population_looks import Limits, Look, Looks, look_at
 from evenhand.methods.population_observer import FRESH, Observer
 from evenhand.methods.population_seen import Seen
 from evenhand.methods.population_sides import NAME
+from evenhand.methods.population_steering import steered
 from evenhand.training.cache import PreferenceData
 from evenhand.training.lora import without_lora
 from evenhand.training.populations import Populations
@@ -153,6 +154,7 @@ class Course:
             good = False
             if trainer.step % every == 0 or trainer.step == end:
                 limit = looks.take(trainer.step, trainer.lora)
+                trainer.data = self._steered(trainer.data, looks)
                 good = until is None and limit <= self.values["limit"]
             if good or trainer.step >= end:
                 return True
@@ -173,12 +175,19 @@ class Course:
             if refresh and trainer.step > refresh:
                 done = range(1, (trainer.step - 1) // refresh + 1)
                 trainer.data = self._refreshed(trainer, done)
+            trainer.data = self._steered(trainer.data, looks)
             if self._after_step(looks, config, until)(trainer):
                 return
         trainer.train()
 
     def _refreshed(self, trainer: PopulationPreferenceTrainer, rounds: Sequence[int]) -> PreferenceData:
         return self.builder.refreshed(trainer.data, self.populations, rounds, trainer.config.output_dir)
+
+    def _steered(self, data: PreferenceData, looks: Looks) -> PreferenceData:
+        gain, observer = self.values["steer"], self.observer
+        if not gain or observer.metric != "deviation":
+            return data
+        return steered(data, self.populations.images, looks.all, observer.target, gain)
 
     def _audited(self, looks: Looks) -> Look:
         """The kept adapter, which the denoiser has now, on seeds that are used for nothing else."""

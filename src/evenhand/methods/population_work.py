@@ -11,7 +11,7 @@ from evenhand.concepts.prompts import PromptRow
 from evenhand.errors import InputError
 from evenhand.methods.fitting import Preview, Work
 from evenhand.methods.population_audits import WEIGHTS, wanted_baselines
-from evenhand.methods.population_sides import NAME, plan_of
+from evenhand.methods.population_sides import NAME, plan_of, teaches
 from evenhand.training.losses import LOSSES
 from evenhand.training.populations import FRAMES
 
@@ -37,10 +37,15 @@ def work_of(preview: Preview, values: Mapping[str, Any]) -> list[Work]:
     made = int(values["prior"]) * len(others)
     specific = concept.kind != "safety" and values["specific"] and values["prior_weight"]
     held = made + (plan.images // 2 if specific else 0)
-    captions = framed + (framed * len(plan.words) if specific else 0) + (len(others) if made else 0)
+    teach = teaches(concept, values)
+    taught = plan.images // 2 if teach else 0
+    again = 0 if teach and not made else 2 * held if teach else held  # what is held stands among the lessons already
+    named = framed * len(plan.words)
+    captions = framed + (named if taught else 0) + (named if specific and again else 0) + (len(others) if made else 0)
+    cached = (plan.images + taught + again) * draws
     found = [
         Work(what=f"populations of {len(rows)} prompts", images=plan.images),
-        Work(what="cache of prompts and the reference's errors", rows=captions + (plan.images + held) * draws),
+        Work(what="cache of prompts and the reference's errors", rows=captions + cached),
         Work(what=f"training, {steps} steps of {per_step} images", differentiated=steps * per_step, at_most=True),
         Work(what=f"{looks} looks of {one_look} images", images=looks * one_look + controls, at_most=True),
     ]
@@ -50,8 +55,8 @@ def work_of(preview: Preview, values: Mapping[str, Any]) -> list[Work]:
         found.append(Work(what="holding them", differentiated=8 * steps, at_most=True))
     if values["refresh"]:
         times = (steps - 1) // int(values["refresh"])
-        again = times * plan.images // 2
-        found.append(Work(what=f"losers made anew, {times} times", images=again, rows=again * draws, at_most=True))
+        anew = times * plan.images // 2
+        found.append(Work(what=f"losers made anew, {times} times", images=anew, rows=anew * draws, at_most=True))
     names = wanted_baselines(values["against"], values["loss"], concept)
     return found + _beside(values, len(rows), controls, one_look, steps * per_step, names)
 
