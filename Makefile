@@ -45,7 +45,7 @@ bench: $(STAMP)
 train-skewville: $(STAMP)
 	$(BIN)/python -m evenhand.skewville train
 
-# What `--with concept-vector` finds ready for Skewville; to be made again whenever its model or a concept changes.
+# What `--with concept-vector` and others find ready for Skewville; to be made again whenever its model or a concept changes.
 fit-skewville: $(STAMP)
 	@rm -rf src/evenhand/skewville/checkpoints/fits
 	@for spec in concept-vector:concept=gender concept-vector:concept=skin concept-vector:concept=age \

@@ -94,7 +94,7 @@ def _trainer(host: Host, folder: Path) -> PopulationPreferenceTrainer:
         pair=pair_numbers(population, winner),
         prompt=torch.zeros(images, dtype=torch.long),
         own=torch.where(winner, 1 + torch.arange(images) % 2, 0),
-        timesteps=draw_timesteps(populations * side, 2, 0, first=300),
+        timesteps=draw_timesteps(populations * side, 2, 0, first=200),
         reference=torch.zeros(images, 2),
         taught=torch.zeros(0),
         weight=torch.ones(images),

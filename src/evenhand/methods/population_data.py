@@ -28,7 +28,7 @@ from evenhand.training.cache import (
 from evenhand.training.denoising import encode_prompts, sampler_grid
 from evenhand.training.lora import without_lora
 from evenhand.training.population_store import PopulationStore
-from evenhand.training.populations import Made, Plan, Populations, Read, build
+from evenhand.training.populations import Made, Plan, Populations, Read, build, naming
 
 _PRIOR = "prior"
 
@@ -79,7 +79,10 @@ class DataBuilder:
         """
         images = populations.images
         own = [one.slot.prompt if self._teach and one.slot.winner else one.slot.caption for one in images]
-        captions = list(dict.fromkeys([one.slot.caption for one in images] + own))
+        captions = list(dict.fromkeys(one.slot.caption for one in images))
+        if self._teach:  # every class of every caption, also those that no winner was asked for
+            wanted = [words for name, words in self._plan.words.items() if self._plan.target.get(name, 0) > 0]
+            captions = list(dict.fromkeys([*captions, *(naming(one, words) for one in captions for words in wanted)]))
         return self._kept(
             "cache",
             latents=torch.stack([one.latents.float() for one in images]),

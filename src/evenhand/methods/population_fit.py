@@ -84,6 +84,7 @@ def _course(fitting: Fitting, concept: Concept, plan: Plan, values: Mapping[str,
     return Course(
         fitting=fitting,
         values=values,
+        plan=plan,
         observer=observer,
         limits=limits,
         builder=builder,

@@ -36,7 +36,6 @@ class Look:
         images: of neutral prompts that were looked at.
         changes: from the plain model, by name, as far as they are known; see `population_seen.changes`.
         broken: names of the limits that these break.
-        shares: row -> class -> how many of its neutral images show it.
     """
 
     step: int
@@ -47,7 +46,6 @@ class Look:
     images: int
     changes: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
     broken: tuple[str, ...] = ()
-    shares: Mapping[str, Mapping[str, int]] = dataclasses.field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """For the card."""
@@ -130,10 +128,6 @@ def look_at(
         images=len(seen.hits),
         changes={name: one.to_dict() for name, one in found.items()},
         broken=limits.broken(drop, found),
-        shares={
-            name: {one: list(row.labels).count(one) for one in observer.concept.class_names}
-            for name, row in seen.neutral.items()
-        },
     )
     return look, seen
 

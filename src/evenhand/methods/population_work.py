@@ -12,6 +12,8 @@ from evenhand.errors import InputError
 from evenhand.methods.fitting import Preview, Work
 from evenhand.methods.population_audits import WEIGHTS, wanted_baselines
 from evenhand.methods.population_sides import NAME, plan_of, teaches
+from evenhand.methods.population_steering import EVERY, READ
+from evenhand.training.implied_shares import LEVELS
 from evenhand.training.losses import LOSSES
 from evenhand.training.populations import FRAMES
 
@@ -27,7 +29,7 @@ def work_of(preview: Preview, values: Mapping[str, Any]) -> list[Work]:
     concept = preview.setting.concept(values["concept"])
     rows = preview.rows(dataclasses.replace(concept, prompts=values["prompts"] or concept.prompts))
     plan = plan_of(concept, json.loads(values["target"]), rows, values, preview.setting.seed)
-    steps, side, draws = int(values["steps"]), int(values["side"]), int(values["draws"])
+    steps, side, draws = _steps(values), int(values["side"]), int(values["draws"])
     per_step = int(values["batch"]) * 2 * side
     looks = 2 + -(-steps // (int(values["look"]) or steps))  # the plain model, each, and the kept adapter
     others = _other_rows(preview, concept.prompts, values)
@@ -41,7 +43,7 @@ def work_of(preview: Preview, values: Mapping[str, Any]) -> list[Work]:
     taught = plan.images // 2 if teach else 0
     again = 0 if teach and not made else 2 * held if teach else held  # what is held stands among the lessons already
     named = framed * len(plan.words)
-    captions = framed + (named if taught else 0) + (named if specific and again else 0) + (len(others) if made else 0)
+    captions = framed + (named if taught or (specific and again) else 0) + (len(others) if made else 0)
     cached = (plan.images + taught + again) * draws
     found = [
         Work(what=f"populations of {len(rows)} prompts", images=plan.images),
@@ -53,6 +55,10 @@ def work_of(preview: Preview, values: Mapping[str, Any]) -> list[Work]:
         found.append(Work(what="images that are held", images=made))
     if held:
         found.append(Work(what="holding them", differentiated=8 * steps, at_most=True))
+    if teach and values["settle"] and values["steer"] and len(plan.words) > 1:
+        times = -(-int(values["settle"]) // EVERY)
+        read = len(rows) * min(READ, side * plan.populations) * len(LEVELS)
+        found.append(Work(what=f"shares that are read, {times} times", rows=read * (times + len(plan.words))))
     if values["refresh"]:
         times = (steps - 1) // int(values["refresh"])
         anew = times * plan.images // 2
@@ -69,13 +75,18 @@ def _beside(
         images = len(WEIGHTS) * (int(values["sweep"]) * rows + controls)
         found.append(Work(what=f"{len(WEIGHTS)} weights of the adapter", images=images))
     losses = [name for name in names if name in LOSSES]
-    steps, every = int(values["steps"]), int(values["look"]) or int(values["steps"])
+    steps = _steps(values)
+    every = int(values["look"]) or steps
     for name in losses:
         found.append(Work(what=f"against {name}, training", differentiated=training, at_most=True))
         found.append(Work(what=f"against {name}, looks", images=-(-steps // every) * look, at_most=True))
     if names:
         found.append(Work(what=f"table of {len(names) + 2} models", images=(len(names) + 2) * look))
     return found
+
+
+def _steps(values: Mapping[str, Any]) -> int:
+    return int(values["steps"]) + int(values["settle"])
 
 
 def _other_rows(preview: Preview, own: str | None, values: Mapping[str, Any]) -> tuple[PromptRow, ...]:

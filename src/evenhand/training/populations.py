@@ -174,7 +174,12 @@ def slots(plan: Plan) -> list[Slot]:
 def _asked(plan: Plan, row: PromptRow, caption: str, index: int) -> tuple[str, str]:
     """The class of a winner, and the prompt that asks for it."""
     shown = allocate(plan.target, plan.seed, row.name, _dealt(plan, row.name)[index], "stratified")
-    return shown, f"{caption}, {plan.words[shown]}" if plan.words[shown] else caption
+    return shown, naming(caption, plan.words[shown])
+
+
+def naming(caption: str, words: str) -> str:
+    """A caption with the words that name a class; without words the caption itself."""
+    return f"{caption}, {words}" if words else caption
 
 
 def _dealt(plan: Plan, row: str) -> list[int]:

@@ -26,6 +26,7 @@ from evenhand.training.safeguards import SAFEGUARDS, clipped, clipped_losers, ho
 from evenhand.watch import Silent, Watcher
 
 _STATE = "state.safetensors"
+_SETTLING = 0.5
 
 
 class TrainingError(EvenhandError):
@@ -43,6 +44,8 @@ class PopulationPreferenceConfig:
         learning_rate: of AdamW, at its highest.
         warmup: steps over which it rises; afterwards it falls linearly to 0.
         max_steps: optimiser steps.
+        settle_steps: further steps, in which the rate starts again at half of `learning_rate` and falls linearly to 0;
+            0 is off.
         populations_per_step: pairs of populations for each, over all processes.
         micro_batch: images of one denoiser call; a population that does not fit is taken apart for the losses that
             allow it exactly (`population`).
@@ -67,6 +70,7 @@ class PopulationPreferenceConfig:
     learning_rate: float = 1e-4
     warmup: int = 20
     max_steps: int = 600
+    settle_steps: int = 0
     populations_per_step: int = 4
     micro_batch: int = 64
     rank: int = 16
@@ -89,6 +93,13 @@ class PopulationPreferenceConfig:
         for name in _POSITIVE:
             if not getattr(self, name) > 0:
                 raise InputError(f"{name}={getattr(self, name)}, expected a number above 0")
+        if self.settle_steps < 0:
+            raise InputError(f"settle_steps={self.settle_steps}, expected 0 or more")
+
+    @property
+    def last_step(self) -> int:
+        """After which training ends."""
+        return self.max_steps + self.settle_steps
 
 
 _POSITIVE = (
@@ -186,8 +197,8 @@ class PopulationPreferenceTrainer:
         config, logged = self.config, []
         first = self._accelerator.is_main_process
         log = TrainingLog(config.output_dir, step=self.step, tensorboard=config.tensorboard) if first else None
-        self._watcher.start("training", total=config.max_steps, done=self.step)
-        while self.step < config.max_steps:
+        self._watcher.start("training", total=config.last_step, done=self.step)
+        while self.step < config.last_step:
             started = time.monotonic()
             facts = self._advance()
             facts["seconds"] = round(time.monotonic() - started, 4)
@@ -378,8 +389,10 @@ class PopulationPreferenceTrainer:
         )
 
     def _factor(self) -> float:
-        """Of the learning rate: up over the warm-up, then down to 0 at the last step."""
+        """Of the learning rate: up over the warm-up, then down to 0; once more from half of it, where it settles."""
         config = self.config
+        if self.step >= config.max_steps:
+            return _SETTLING * (config.last_step - self.step) / config.settle_steps
         rising = (self.step + 1) / (config.warmup + 1) if self.step < config.warmup else 1.0
         falling = (config.max_steps - self.step) / max(config.max_steps - config.warmup, 1)
         return min(rising, falling, 1.0)
