@@ -234,7 +234,7 @@ def test_a_training_that_settles_reads_its_shares_and_goes_on_after_a_kill(host:
     whole = METHOD.fit(dataclasses.replace(fitting(host, Judge(shares)), scratch=tmp_path / "whole"), plan.values)
     readings = json.loads((tmp_path / "whole" / "readings.json").read_text("utf-8"))
     assert list(readings) == ["2", "22"]
-    assert {row: set(some) for row, some in readings["2"].items()} == dict.fromkeys(ROWS, {"female", "male"})
+    assert {row: set(some) for row, some in readings["2"].items()} == {row: {"female", "male"} for row in ROWS}
     judge, left = Judge(shares), 16 + 40 + 30
 
     def make(attached: Sequence[Any], requests: Sequence[Request]) -> list[Sample]:
