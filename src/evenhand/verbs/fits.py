@@ -28,7 +28,7 @@ from ..host.memory import default_batch_size
 from ..host.sampler import sample
 from ..host.sites import Attachable
 from ..interventions.storage import CARD, TENSORS, load_intervention, save_intervention
-from ..judges.base import Featured, Judge, Seeing
+from ..judges.base import Differentiable, Featured, Judge, Seeing
 from ..judges.load import load_judge
 from ..methods.fitting import FitPlan, Fitted, Fitting, Labels
 from ..methods.method import Setting
@@ -129,6 +129,7 @@ class Fits:
             watcher=self._watcher,
             features=self._features,
             texts=self._texts,
+            logits=self.judge.class_logits if isinstance(self.judge, Differentiable) else None,
         )
 
     @property
