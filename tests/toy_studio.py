@@ -60,4 +60,4 @@ def toy_bench(*, unsafe: str | None = None, batch_size: int = 4) -> Bench:
         threads=torch.get_num_threads(),
         device="cpu",
     )
-    return Bench(model, PictureJudge(world, unsafe=unsafe), "toy")
+    return Bench(model, PictureJudge(world, unsafe=unsafe), "a/toy")

@@ -123,7 +123,7 @@ def test_an_out_that_is_taken_is_refused(tmp_path: Path, toy: Install) -> None:
 
 def test_unknown_commands_are_one_line() -> None:
     assert "bogus" in refused("bogus")
-    assert "expected methods, judges, concepts, prompts" in refused("list", "bogus")
+    assert "expected methods, models, judges, concepts, prompts" in refused("list", "bogus")
 
 
 @pytest.mark.parametrize(

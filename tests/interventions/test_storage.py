@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import tiny_pipelines
 import torch
+from peft import LoraConfig
 
 from evenhand.errors import InputError, ModelError
 from evenhand.host.host import Host
@@ -72,3 +73,19 @@ def test_what_is_no_saved_intervention_is_said(tmp_path: Path, host: Host, card:
     (tmp_path / "broken" / CARD).write_text("{}")
     with pytest.raises(InputError, match=r"expected 'evenhand\.intervention/1'"):
         load_intervention(tmp_path / "broken", host)
+
+
+def test_what_was_fitted_on_a_model_goes_onto_it_with_a_lora_but_not_back(tmp_path: Path, card: Card) -> None:
+    save_intervention(tmp_path / "mine", {"female": torch.zeros(32)}, card)
+    with Host.wrap(tiny_pipelines.build("sd1"), name="derivative") as derivative:
+        derivative.denoiser.add_adapter(LoraConfig(r=2, target_modules=["to_q"], init_lora_weights=False))
+        assert derivative.weights_hash != card.frame.model_hash
+        assert derivative.base_hash == card.frame.model_hash
+        load_intervention(tmp_path / "mine", derivative)
+        own = dataclasses.replace(card, frame=Frame.of(derivative))
+        save_intervention(tmp_path / "own", {"female": torch.zeros(32)}, own)
+        load_intervention(tmp_path / "own", derivative)
+    with Host.wrap(tiny_pipelines.build("sd1"), name="base") as base:
+        assert base.base_hash == base.weights_hash
+        with pytest.raises(ModelError, match=r"base .* is another model"):
+            load_intervention(tmp_path / "own", base)

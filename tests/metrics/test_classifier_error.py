@@ -13,7 +13,8 @@ from evenhand.concepts.library import load_concept
 from evenhand.metrics.classifier_error import JudgeError, corrected_rate, corrected_rates
 from evenhand.metrics.corrected import corrected_estimates
 from evenhand.metrics.intervals import wilson
-from evenhand.metrics.summary import safety_estimates
+from evenhand.metrics.many_classes import corrected_shares
+from evenhand.metrics.summary import bias_estimates, safety_estimates
 from evenhand.metrics.tally import Tally
 from evenhand.records import Estimate
 
@@ -128,5 +129,49 @@ def test_rows_of_unequal_size_count_over_prompts_as_their_mean_varies() -> None:
     assert (over.value, over.low, over.high, over.n) == (pytest.approx(value), pytest.approx(low), high, 100)
 
 
-def test_more_than_two_classes_do_not_reduce_to_two_rates() -> None:
-    assert corrected_estimates(load_concept("skin"), [], [[1, 0, 0, 0]] * 3) == []
+SKIN = [[90, 8, 2, 10], [5, 90, 5, 0], [0, 10, 90, 0]]
+"""Light, medium and dark; the judge abstains on ten light ones."""
+
+
+def shares(*counts: tuple[int, int, int]) -> list[Estimate]:
+    skin = load_concept("skin")
+    tallies = [Tally(row=f"row{k}", classes=skin.class_names, counts=one) for k, one in enumerate(counts)]
+    return bias_estimates(skin, tallies)
+
+
+def test_three_classes_are_corrected_together() -> None:
+    # shares .5, .3, .2 of what can be judged, through the matrix without its abstentions: [.465, .3, .235] x 1000
+    read = np.array([0.5, 0.3, 0.2]) @ np.array([[90, 8, 2], [5, 90, 5], [0, 10, 90]]) / 100
+    found = corrected_estimates(load_concept("skin"), shares(tuple(round(one) for one in 1000 * read)), SKIN)
+    over = [one for one in found if one.prompt is None]
+    assert [one.class_name for one in over] == ["light", "medium", "dark"]
+    assert [one.value for one in over] == pytest.approx([0.5, 0.3, 0.2], abs=1e-3)
+    assert {one.metric for one in found} == {"corrected:share"}
+    assert all((one.low or 0.0) < truth < (one.high or 0.0) for one, truth in zip(over, (0.5, 0.3, 0.2), strict=True))
+
+
+def test_a_judge_of_three_classes_that_never_errs_leaves_them_and_one_that_knows_nothing_says_nothing() -> None:
+    read = shares((20, 60, 20), (0, 100, 0))
+    perfect = [[500 * (row == column) for column in range(4)] for row in range(3)]
+    found = corrected_estimates(load_concept("skin"), read, perfect)
+    expected = [one.value for one in read if one.metric == "share" and one.scope == "these"]
+    assert sorted(one.value or 0.0 for one in found) == pytest.approx(sorted(expected), abs=1e-6)
+    assert all((one.low or 0.0) <= (one.value or 0.0) <= (one.high or 0.0) for one in found)
+    assert corrected_estimates(load_concept("skin"), read, [[1, 0, 0, 0]] * 3) == []
+    assert corrected_estimates(load_concept("skin"), read, [[5, 0, 0, 0], [0, 5, 0, 0], [0, 0, 0, 0]]) == []
+
+
+@pytest.mark.parametrize("truth", [(0.4, 0.35, 0.25), (0.7, 0.2, 0.1), (0.005, 0.3, 0.695), (0.0, 0.5, 0.5)])
+@pytest.mark.parametrize("right", [0.8, 0.95])
+def test_the_intervals_of_three_classes_cover(truth: tuple[float, ...], right: float) -> None:
+    rng = np.random.default_rng(round(1000 * truth[0]))
+    judge = np.full((3, 3), (1 - right) / 2) + np.eye(3) * (right - (1 - right) / 2)
+    held = np.zeros(3)
+    for _ in range(120):
+        matrix = [[*rng.multinomial(200, row).tolist(), 0] for row in judge]
+        found = corrected_shares(rng.multinomial(300, truth @ judge).tolist(), matrix)
+        assert found is not None
+        held += [low <= share <= high for share, (_, (low, high)) in zip(truth, found, strict=True)]
+    # a standard error of 120 draws is .02
+    assert (held / 120 >= 0.9).all()
+    assert held.sum() / 360 >= 0.93

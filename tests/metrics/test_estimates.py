@@ -24,6 +24,7 @@ from evenhand.metrics import (
     safety_estimates,
     wilson,
 )
+from evenhand.metrics.mean_rate import Part, mean_rate
 from evenhand.records import Estimate
 
 GENDER, SKIN, UNSAFE = load_concept("gender"), load_concept("skin"), load_concept("unsafe")
@@ -80,8 +81,7 @@ def test_over_prompts_every_row_has_the_same_weight() -> None:
     share = pick(found, "share", None, "female")
     # (.8 + .25) / 2, however many images each has
     assert (share.value, share.n, share.unit) == (pytest.approx(0.525, abs=1e-12), 50, "prompt")
-    low = 0.525 - math.hypot(0.8 - wilson(8, 10)[0], 0.25 - wilson(10, 40)[0]) / 2
-    assert share.low == pytest.approx(low, abs=1e-12)
+    assert (share.low, share.high) == mean_rate([Part(8, 10, 0.5), Part(10, 40, 0.5)])
     assert share.decision is None
     assert pick(found, "deviation_ratio").value == pytest.approx((0.6 + 0.5) / 2, abs=1e-12)
 

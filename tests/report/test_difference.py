@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import ledgers
 import pytest
 from toys import ToyHost, install_toy
 
 from evenhand.cli import main
 from evenhand.errors import InputError, ThresholdError
 from evenhand.report.data import read_run
-from evenhand.report.difference import check_gate, difference
+from evenhand.report.difference import check_gate, difference, power_lines
 from evenhand.verbs.audit import audit
 from evenhand.verbs.config import AuditConfig, Effort, Question
 
@@ -36,14 +38,13 @@ def run(out: Path, name: str = "a/model", **changes: Any) -> Path:
 
 def relabelled(path: Path, concept: str, share: float, name: str) -> None:
     """Rewrites a run as if a share of its images showed a class."""
-    rng, lines = random.Random(4), []
-    for line in (path / "verdicts.jsonl").read_text().splitlines():
-        data = json.loads(line)
-        for verdict in data["verdicts"]:
+    rng = random.Random(4)
+    for key, some in ledgers.judged(path).items():
+        for verdict in some:
             if verdict["concept"] == concept and rng.random() < share:
                 verdict["label"] = name
-        lines.append(json.dumps(data))
-    (path / "verdicts.jsonl").write_text("\n".join(lines) + "\n")
+        where = "image = (SELECT number FROM images WHERE key = ?)"
+        ledgers.change(path, f"UPDATE verdicts SET verdicts = ? WHERE {where}", values=(json.dumps(some), key))
 
 
 def test_a_run_against_itself_has_not_changed(tmp_path: Path, toy: Callable[..., ToyHost]) -> None:
@@ -79,6 +80,17 @@ def test_few_pairs_do_not_show_that_nothing_is_worse(tmp_path: Path, toy: Callab
     with pytest.raises(ThresholdError, match=r"may be by 0\.\d+, the margin is 0\.03"):
         check_gate(found, "not-inferior", 0.03)
     check_gate(found, "not-inferior", 0.999)
+    # 12 pairs of a concept: the report says that they could hardly show it, and how many could
+    lines = power_lines(found, 0.03)
+    assert len(lines) == len(found.headline)
+    assert all(line.startswith("not worse by 0.03, ") for line in lines)
+    for line in lines:
+        if "deviation" in line:  # of the same pictures: it cannot have changed
+            continue
+        told = re.search(r"(\d+) pairs show it with (\d+)% probability .*; for 80% it takes about ([\d,]+)", line)
+        assert told is not None
+        assert (int(told[1]), int(told[2]) < 20, int(told[3].replace(",", "")) > 100) == (12, True, True)
+    assert all("takes about" not in line for line in power_lines(found, 0.9))
 
 
 def test_images_without_a_partner_are_counted_and_left_out(tmp_path: Path, toy: Callable[..., ToyHost]) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from evenhand.records import Estimate
-from evenhand.report.pareto import Point, front, pareto_plots, points_of
+from evenhand.report.pareto import Point, apart, front, pareto_plots, points_of
 from evenhand.report.reading import read_result
 
 
@@ -88,3 +90,16 @@ def test_the_plot_has_a_mark_with_its_numbers_for_each_arm() -> None:
 def test_one_arm_alone_has_no_plot() -> None:
     data = result(arms=[None])
     assert pareto_plots(data, read_result(data)) == []
+
+
+@given(st.lists(st.floats(0, 500), min_size=1, max_size=8))
+def test_marks_that_would_cover_each_other_stand_side_by_side_in_order(places: list[float]) -> None:
+    found = apart(places, gap=30)
+    ordered = [found[k] for k in sorted(range(len(places)), key=lambda k: (places[k], k))]
+    assert all(second - first >= 30 - 1e-6 for first, second in itertools.pairwise(ordered))
+    assert sum(found) == pytest.approx(sum(places), abs=1e-6)  # around their middle
+
+
+def test_marks_that_are_far_apart_stay_where_they_are() -> None:
+    assert apart([0.0, 100.0, 31.0]) == [0.0, 100.0, 31.0]
+    assert apart([50.0, 50.0, 200.0]) == [35.0, 65.0, 200.0]

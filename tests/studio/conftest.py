@@ -23,7 +23,7 @@ def bench() -> Bench:
 @pytest.fixture
 def look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Look:
     monkeypatch.chdir(tmp_path)
-    return Look(source="toy", prompt=NURSE, concepts=("gender",))
+    return Look(source="a/toy", prompt=NURSE, concepts=("gender",))
 
 
 @pytest.fixture

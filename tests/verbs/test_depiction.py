@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -252,3 +253,17 @@ def test_an_audit_of_associations_alone(tmp_path: Path, toy: Install, monkeypatc
     (over,) = [one for one in panels if one.metric == "association" and one.prompt is None]
     # behind a difference stand the pictures of both groups: 3 rows x 2 groups x 6
     assert len(panels[over].counted) == 36
+
+
+def test_a_level_stands_once_for_each_group_also_where_prompts_like_these_are_spoken_of(
+    tmp_path: Path, toy: Install
+) -> None:
+    toy()
+    question = Question(associations=("origin:scarf",), limit=10)
+    done = audit(
+        AuditConfig(source="a/model", question=question, effort=Effort(images_per_prompt=1), out=tmp_path / "run")
+    )
+    assert {one.scope for one in done.estimates if one.metric == "presence"} == {"these", "like-these"}
+    cells = re.findall(r"<td[^>]*>(\d[^<]* and [^<]*)</td>", write_report(tmp_path / "run").read_text())
+    assert cells
+    assert {cell.count(" and ") for cell in cells} == {1}, cells

@@ -23,7 +23,7 @@ Install = Callable[..., ToyHost]
 
 def config(out: Path, **changes: Any) -> GenerateConfig:
     return GenerateConfig(
-        **{"source": "toy", "prompt": "a photo of a nurse", "images": 3, "seed": 40, "out": out, **changes}
+        **{"source": "a/toy", "prompt": "a photo of a nurse", "images": 3, "seed": 40, "out": out, **changes}
     )
 
 

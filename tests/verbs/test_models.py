@@ -15,7 +15,10 @@ from evenhand.cli import app
 from evenhand.errors import InputError
 from evenhand.report.models import is_models, models_table, write_models_report
 from evenhand.verbs.config import AuditConfig, Effort, ModelOptions, Question
-from evenhand.verbs.models import prepare_models, split_lora, with_lora
+from evenhand.verbs.defaults import read_card
+from evenhand.verbs.lora import split_lora, with_lora
+from evenhand.verbs.model import open_model
+from evenhand.verbs.models import prepare_models
 from evenhand.verbs.run_models import run_models
 from evenhand.watch import Silent
 
@@ -38,6 +41,37 @@ def test_a_lora_stands_behind_a_plus(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="names a LoRA, and so does --lora x"):
         with_lora(config(source="a/b+c", model=ModelOptions(lora="x")))
     assert with_lora(config(source="a/b+c")).model.lora == "c"
+
+
+@pytest.mark.parametrize("sources", [["skewville+nope"], ["skewville", "skewville+nope"], ["owner/model+nope"]])
+def test_a_lora_that_is_nowhere_is_said_before_anything_is_loaded(sources: list[str]) -> None:
+    done = CliRunner().invoke(app, ["audit", *sources, "--concept", "gender", "--dry-run"])
+    assert done.exit_code == 2
+    assert "LoRA 'nope' is no file or directory here" in done.output
+
+
+def test_a_model_that_is_nowhere_is_said_before_anything_is_loaded() -> None:
+    for command in (
+        ["audit", "nope", "--concept", "gender", "--dry-run"],
+        ["fit", "concept-vector:concept=age", "nope"],
+    ):
+        done = CliRunner().invoke(app, command)
+        assert done.exit_code == 2
+        assert "model 'nope' is no file or directory here" in done.output
+
+
+def test_the_derivative_of_skewville_is_known_by_name() -> None:
+    prepared = prepare_models(["skewville", "skewville+amplified"], config(out=Path("nowhere")))
+    assert prepared.names == ("skewville", "skewville+amplified")
+    assert [one.series[0].rows for one in prepared.audits] == [prepared.audits[0].series[0].rows] * 2
+
+
+def test_a_server_and_the_studio_load_it_by_name_too() -> None:
+    plain = open_model("skewville", ModelOptions(device="cpu"), {"scheduler": None})
+    derived = open_model("skewville+amplified", ModelOptions(device="cpu"), {"scheduler": None})
+    assert read_card("skewville+amplified") == read_card("skewville")
+    assert derived.host.base_hash == plain.host.weights_hash != derived.host.weights_hash
+    assert derived.settings == plain.settings
 
 
 def test_every_model_is_audited_on_the_rows_of_the_first(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ def diff(
 ) -> None:
     """Say what changed between two runs on the same seeds, and gate a release on it."""
     from ..report.data import read_run
-    from ..report.difference import GATES, check_gate, difference, difference_table
+    from ..report.difference import GATES, check_gate, difference, difference_table, power_lines
 
     if gate not in GATES:
         raise InputError(f"--gate {gate}: expected {', '.join(GATES)}")
@@ -43,4 +43,7 @@ def diff(
         lone = f", {found.alone} images without a partner" if found.alone else ""
         console.print(f"{found.old} to {found.new}: {found.pairs} pairs of images{lone}", markup=False, highlight=False)
         console.print(difference_table(found))
+        if gate == "not-inferior" and margin > 0:
+            for line in power_lines(found, margin):
+                console.print(line, markup=False, highlight=False)
     check_gate(found, GATES[gate], margin)

@@ -49,6 +49,18 @@ def _judges() -> RenderableType:
     return table
 
 
+def _models() -> RenderableType:
+    from ..skewville import DERIVATIVES
+    from ..verbs.lora import LORA
+
+    table = _table("model", "what it is")
+    table.add_row("skewville", "the embedded model, biased by construction and by a known amount")
+    for name in DERIVATIVES:
+        table.add_row(f"skewville{LORA}{name}", "with a LoRA that shows occupations as their majority")
+    table.add_row("PATH or Hub id", "any text-to-image pipeline of diffusers; MODEL+LORA loads a LoRA into it")
+    return table
+
+
 def _methods() -> RenderableType:
     """A paragraph for each: a table of four columns would fold to ribbons in a terminal of 80."""
     from ..methods.method import STRENGTH
@@ -73,6 +85,7 @@ def _choices(choices: Sequence[str]) -> str:
 
 LISTINGS: Mapping[str, Callable[[], RenderableType]] = {
     "methods": _methods,
+    "models": _models,
     "judges": _judges,
     "concepts": _concepts,
     "prompts": _prompts,

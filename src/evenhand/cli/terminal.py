@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
@@ -17,7 +18,6 @@ from rich.progress import (
     TaskID,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
 )
 from rich.text import Text
 
@@ -39,11 +39,31 @@ def silence() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
+def rate(task: Task) -> float | None:
+    """What was done a second since the bar was started, None before anything was.
+
+    A whole batch is done at once, so that the pace between two advances, which rich takes, says nothing.
+    """
+    done = task.completed - task.fields.get("begun", 0)
+    return done / task.elapsed if task.elapsed and done > 0 else None
+
+
 class _Rate(ProgressColumn):
     """Images a second."""
 
     def render(self, task: Task) -> Text:
-        return Text("" if task.speed is None else f"{task.speed:.1f}/s", style="progress.data.speed")
+        now = rate(task)
+        return Text("" if now is None else f"{now:.2g}/s" if now < 10 else f"{now:.0f}/s", style="progress.data.speed")
+
+
+class _Left(ProgressColumn):
+    """The time that the rest takes at this rate."""
+
+    def render(self, task: Task) -> Text:
+        now = rate(task)
+        if now is None or task.remaining is None:
+            return Text("-:--:--", style="progress.remaining")
+        return Text(f"{timedelta(seconds=round(task.remaining / now))}", style="progress.remaining")
 
 
 class Bars:
@@ -59,7 +79,7 @@ class Bars:
             MofNCompleteColumn(),
             _Rate(),
             TimeElapsedColumn(),
-            TimeRemainingColumn(),
+            _Left(),
             TextColumn("left"),
             console=console,
         )
@@ -81,7 +101,7 @@ class Bars:
         """A new bar."""
         # Started no earlier: a refusal would otherwise come below an empty line.
         self._progress.start()
-        self._task = self._progress.add_task(what, total=total, completed=done)
+        self._task = self._progress.add_task(what, total=total, completed=done, begun=done)
 
     def advance(self, count: int = 1) -> None:
         """Move the bar."""

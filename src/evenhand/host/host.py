@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -87,12 +87,16 @@ class Host:
 
         The weights are hashed as bfloat16, so that a model has one hash whether it was loaded in float32 or bfloat16.
         """
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self.denoiser.state_dict().items()):
-            numbers = tensor.detach().to(torch.bfloat16) if tensor.is_floating_point() else tensor.detach()
-            digest.update(f"{name}{tuple(tensor.shape)}".encode())
-            digest.update(numbers.cpu().contiguous().flatten().view(torch.uint8).numpy())
-        return digest.hexdigest()
+        return _hash(self.denoiser.state_dict())
+
+    @functools.cached_property
+    def base_hash(self) -> str:
+        """`weights_hash` of the model without the LoRAs that are loaded into it; the same where there are none."""
+        weights = self.denoiser.state_dict()
+        own = {name: one for name, one in weights.items() if not any(p.startswith("lora_") for p in name.split("."))}
+        if len(own) == len(weights):
+            return self.weights_hash
+        return _hash({name.replace(".base_layer.", "."): one for name, one in own.items()})
 
     def card(self) -> dict[str, Any]:
         """What a run directory records of the model: name, class, family, dtype, scheduler, prediction type, hash."""
@@ -184,3 +188,12 @@ class Host:
             return forward(*args, **kwargs)
 
         return counted
+
+
+def _hash(weights: Mapping[str, Any]) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(weights.items()):
+        numbers = tensor.detach().to(torch.bfloat16) if tensor.is_floating_point() else tensor.detach()
+        digest.update(f"{name}{tuple(tensor.shape)}".encode())
+        digest.update(numbers.cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()

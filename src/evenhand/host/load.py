@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,13 +26,12 @@ from evenhand.errors import EvenhandError, InputError, ModelError
 from evenhand.host.directory import INDEX_NAME, check_parts, read_index
 from evenhand.host.dtype import install_casts, load_dtypes, resolve_device, resolve_dtype
 from evenhand.host.families import detect_family, family_of_class
-from evenhand.host.quiet import without_deprecations, without_loading_bars
+from evenhand.host.names import check_lora_name, check_model_name
+from evenhand.host.quiet import without_deprecations, without_loading_bars, without_remarks
 from evenhand.host.schedulers import make_scheduler
 from evenhand.host.single_file import Layout, check_suffix, config_directory, detect_layout
 
 T = TypeVar("T")
-
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 def load_pipeline(
@@ -128,10 +126,7 @@ def _from_single_file(path: Path, layout: Layout, beside: Path | None) -> Diffus
 
 
 def _from_hub(source: str, dtype: torch.dtype, revision: str | None, variant: str | None) -> DiffusionPipeline:
-    if not _HUB_ID.fullmatch(source):
-        raise ModelError(
-            f"model {source!r} is no file or directory here, and no Hub id either (owner/name); check the spelling"
-        )
+    check_model_name(source)
     file = _explained(source, lambda: hf_hub_download(source, INDEX_NAME, revision=revision))
     index = read_index(Path(file), source)
     return _explained(source, lambda: _from_pretrained(source, index, dtype, variant=variant, revision=revision))
@@ -168,18 +163,18 @@ def _without_checker(pipeline: type[DiffusionPipeline]) -> dict[str, Any]:
 
 
 def _add_lora(pipe: DiffusionPipeline, lora: str) -> None:
+    check_lora_name(lora)
     path = Path(lora).expanduser()
     if path.is_file():
         check_suffix(path)
-    elif not path.is_dir() and not _HUB_ID.fullmatch(lora):
-        raise ModelError(f"LoRA {lora!r} is no file or directory here, and no Hub id either (owner/name)")
     load = getattr(pipe, "load_lora_weights", None)
     if load is None:
         raise InputError(f"LoRA {lora!r} is given, but {type(pipe).__name__} takes none; leave --lora out")
-    if path.is_file():
-        _explained(lora, lambda: load(str(path.parent), weight_name=path.name, local_files_only=True))
-    else:
-        _explained(lora, lambda: load(lora, use_safetensors=True, local_files_only=path.is_dir()))
+    with without_remarks():
+        if path.is_file():
+            _explained(lora, lambda: load(str(path.parent), weight_name=path.name, local_files_only=True))
+        else:
+            _explained(lora, lambda: load(lora, use_safetensors=True, local_files_only=path.is_dir()))
 
 
 def _explained(source: str, work: Callable[[], T], *, base: str | None = None) -> T:

@@ -34,3 +34,15 @@ def without_loading_bars() -> Iterator[None]:
     finally:
         for library in shown:
             library.enable_progress_bar()
+
+
+@contextmanager
+def without_remarks() -> Iterator[None]:
+    """Hide what diffusers remarks inside the block below an error: a LoRA need not speak of every part of a model."""
+    logging = diffusers.utils.logging
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)

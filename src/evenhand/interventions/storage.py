@@ -28,7 +28,7 @@ class Frame(Record):
 
     Args:
         model: name of the base model, for people.
-        model_hash: of the denoiser's weights; another model is refused.
+        model_hash: of the denoiser's weights; another model is refused, the same one with a LoRA is not.
         family: row of the table of families.
         prediction: what the denoiser predicts.
         module: path of the module, None where the intervention does not sit at one.
@@ -55,8 +55,12 @@ class Frame(Record):
         )
 
     def check(self, host: Host, path: Path) -> None:
-        """Raises ModelError with a sentence that says what differs."""
-        if self.model_hash != host.weights_hash:
+        """Raises ModelError with a sentence that says what differs.
+
+        What was fitted on a model also goes onto that model with a LoRA: vectors and directions mostly carry over, and
+        an audit says how well.
+        """
+        if self.model_hash not in (host.weights_hash, host.base_hash):
             raise ModelError(
                 f"{path} was fitted on {self.model} ({self.family}, weights {self.model_hash[:12]}); {host.name} "
                 f"({host.family.name}, weights {host.weights_hash[:12]}) is another model: fit it there"

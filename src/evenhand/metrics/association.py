@@ -17,8 +17,7 @@ from scipy.stats import false_discovery_control, t
 from ..records import Estimate
 from .changes import Labels, rate_changes
 from .intervals import square_and_add, student_t, wilson
-from .over_prompts import FEWEST_PROMPTS, over_prompts, with_interval
-from .paired import paired_difference
+from .over_prompts import FEWEST_PROMPTS, counted, over_prompts, with_interval
 
 YES, NO = "yes", "no"
 LEVEL = 0.05
@@ -39,7 +38,7 @@ def level_estimates(base: Estimate, indicator: Indicator, what: str) -> list[Est
     for group, rows in indicator.items():
         named = dataclasses.replace(base, class_name=f"{what}, {group}")
         some = [_rate(named, row, labels) for row, labels in rows.items()]
-        found += some + over_prompts(some, named)
+        found += some + over_prompts(some, named, parts=counted(some))
     return found
 
 
@@ -58,30 +57,8 @@ def difference_estimates(
 
 
 def yes_changes(base: Estimate, before: Labels, after: Labels) -> list[Estimate]:
-    """The change of the rate of "yes" per row and, last, over rows.
-
-    Over rows the interval is that of all pairs together, laid around the mean of the rows: rows of their own only take
-    variance away, and where a rate moves from nearly never to nearly always, the intervals of short rows lean so far
-    that their sum would not cover (.88 instead of .95 with 8 rows of 20 pairs, .08 against .80).
-    """
-    *rows, over = rate_changes(base, before, after, YES)
-    return [*rows, _around(over, before, after)]
-
-
-def _around(over: Estimate, before: Labels, after: Labels) -> Estimate:
-    """The estimate over rows with the interval of all its pairs together."""
-    pairs = [
-        (old == YES, new == YES)
-        for row in before
-        for old, new in zip(before[row], after[row], strict=True)
-        if old is not None and new is not None
-    ]
-    if over.value is None or not pairs:
-        return over
-    pooled, (low, high) = paired_difference([old for old, _ in pairs], [new for _, new in pairs])
-    shift = over.value - pooled
-    bounds = {"low": max(-1.0, min(low + shift, over.value)), "high": min(1.0, max(high + shift, over.value))}
-    return dataclasses.replace(over, **bounds)
+    """The change of the rate of "yes" per row and, last, over rows."""
+    return rate_changes(base, before, after, YES)
 
 
 def with_discoveries(

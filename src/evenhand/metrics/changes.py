@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 
 from ..concepts.concept import Concept
 from ..records import Estimate
-from .intervals import Interval
 from .paired import (
     deviation_change,
     mcnemar,
-    mean_of_differences,
+    mean_difference,
     paired_difference,
     stuart_maxwell,
     swap_test,
@@ -65,7 +64,7 @@ def rate_changes(base: Estimate, before: Labels, after: Labels, name: str | None
     change: prompts that move in opposite directions cancel in both.
     """
     rows: list[Estimate] = []
-    together: list[tuple[bool, bool]] = []
+    used: list[tuple[list[bool], list[bool]]] = []
     for row in before:
         pairs = _pairs(before[row], after[row])
         empty = dataclasses.replace(base, prompt=row, n=len(pairs), abstained=len(before[row]) - len(pairs))
@@ -74,13 +73,17 @@ def rate_changes(base: Estimate, before: Labels, after: Labels, name: str | None
             continue
         wanted = row if name is None else name
         old, new = [one == wanted for one, _ in pairs], [one == wanted for _, one in pairs]
-        together += zip(old, new, strict=True)
+        used.append((old, new))
         value, (low, high) = paired_difference(old, new)
         bounds = {"low": min(low, value), "high": max(high, value)}
         rows.append(dataclasses.replace(empty, value=value, **bounds, p_value=mcnemar(old, new)))
-    over = _over(base, rows)
-    if together:
-        over = dataclasses.replace(over, p_value=mcnemar(*zip(*together, strict=True)))
+    over = dataclasses.replace(
+        base, unit="prompt", n=sum(one.n for one in rows), abstained=sum(one.abstained for one in rows)
+    )
+    if used:
+        value, (low, high) = mean_difference(used)
+        p_value = mcnemar(*([one for pairs in used for one in pairs[side]] for side in (0, 1)))
+        over = dataclasses.replace(over, value=value, low=low, high=high, p_value=p_value)
     return [*rows, over]
 
 
@@ -90,18 +93,6 @@ def _together(found: Sequence[Estimate], before: Labels, after: Labels) -> list[
     all_pairs = [pair for some in pairs.values() for pair in some]
     over = stuart_maxwell(*zip(*all_pairs, strict=True)) if all_pairs else None
     return [dataclasses.replace(one, p_value=over if one.prompt is None else tested.get(one.prompt)) for one in found]
-
-
-def _over(base: Estimate, rows: Sequence[Estimate]) -> Estimate:
-    used = [(one.value, (one.low, one.high)) for one in rows if one.value is not None]
-    total = dataclasses.replace(
-        base, unit="prompt", n=sum(one.n for one in rows), abstained=sum(one.abstained for one in rows)
-    )
-    if not used:
-        return total
-    bounds: list[Interval] = [(float(low or 0.0), float(high or 0.0)) for _, (low, high) in used]
-    value, (low, high) = mean_of_differences([value for value, _ in used], bounds)
-    return dataclasses.replace(total, value=value, low=min(low, value), high=max(high, value))
 
 
 def _deviation(concept: Concept, before: Labels, after: Labels, base: Estimate) -> Estimate:

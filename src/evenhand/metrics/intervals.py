@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
+from scipy.special import ndtri
 from scipy.stats import beta, binomtest, t
 
 Interval = tuple[float, float]
@@ -22,6 +23,19 @@ def wilson(k: int, n: int, confidence: float = CONFIDENCE) -> Interval:
     """Wilson's score interval for k of n (Wilson 1927); n >= 1."""
     found = binomtest(k, n).proportion_ci(confidence, method="wilson")
     return min(found.low, k / n), max(found.high, k / n)
+
+
+def score_interval(share: float, n: float, z: float) -> Interval:
+    """Wilson's interval at a share and a size that need not be whole, z standard errors wide; not cut to [0, 1]."""
+    middle = share + z * z / (2 * n)
+    half = z * math.sqrt(max(share * (1 - share), 0.0) / n + z * z / (4 * n * n))
+    scale = 1 + z * z / n
+    return min((middle - half) / scale, share), max((middle + half) / scale, share)
+
+
+def two_sided(confidence: float) -> float:
+    """How many standard errors an interval of this level reaches to either side."""
+    return float(ndtri((1 + confidence) / 2))
 
 
 @lru_cache(maxsize=65536)

@@ -10,7 +10,8 @@ import numpy as np
 from ..records import Estimate
 from .clusters import clustered_t
 from .floor import Floor
-from .intervals import Interval, effective_clopper_pearson, square_and_add
+from .intervals import CONFIDENCE, Interval, effective_clopper_pearson, square_and_add
+from .mean_rate import Part, mean_rate
 
 Clusters = Mapping[str, str]
 """Row name to the prompt that it shares with other rows."""
@@ -25,12 +26,15 @@ def over_prompts(
     *,
     largest: float = 1.0,
     exact: bool = False,
+    parts: Mapping[str, Sequence[Part]] | None = None,
+    confidence: float = CONFIDENCE,
     floor: Floor | None = None,
     clusters: Clusters | None = None,
 ) -> list[Estimate]:
     """The mean of the rows' values, each row with the same weight.
 
-    *These prompts*: only the images vary, and the rows' intervals are squared and added. *Prompts like these*, from
+    *These prompts*: only the images vary. A mean of rates has Wilson's interval at the number of images that vary as
+    much (`mean_rate`); of other figures the rows' intervals are squared and added. *Prompts like these*, from
     ten prompts with images on: Student's t over the rows' values; the width never falls below that for these
     prompts, which new ones would have too.
 
@@ -39,6 +43,8 @@ def over_prompts(
         template: gives metric, concept, class, intervention and allocation.
         largest: upper end of the metric's range; the lower one is 0.
         exact: Clopper-Pearson at the effective number of images instead, for rates that make a safety claim.
+        parts: row name to the counts of its rate, for rates; their weights sum to 1 within the row.
+        confidence: of the interval of rates.
         floor: what a fair sampler scores.
         clusters: row name to its prompt, where one stands in several rows; *prompts like these* counts each once.
     """
@@ -51,6 +57,11 @@ def over_prompts(
     mean = float(np.mean(values))
     if exact:
         these = effective_clopper_pearson(mean, len(used) ** 2 / sum(1 / row.n for row in used))
+    elif parts is not None:
+        counts = [
+            dataclasses.replace(one, weight=one.weight / len(used)) for row in used for one in parts[str(row.prompt)]
+        ]
+        these = mean_rate(counts, confidence)
     else:
         bounds = [(row.low, row.high) for row in used if row.low is not None and row.high is not None]
         these = square_and_add(values, bounds, [1 / len(values)] * len(values))
@@ -61,6 +72,11 @@ def over_prompts(
         like_these = hull(clustered_t(values, prompts), these)
         found.append(with_interval(dataclasses.replace(template, scope="like-these"), mean, like_these, largest))
     return found
+
+
+def counted(rows: Sequence[Estimate]) -> dict[str, list[Part]]:
+    """The counts behind rates of independent images."""
+    return {str(row.prompt): [Part(round(row.value * row.n), row.n, 1.0)] for row in rows if row.value is not None}
 
 
 def hull(first: Interval, second: Interval) -> Interval:

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import InputError
 from .intervals import CONFIDENCE, Interval, square_and_add, wilson
+from .mean_rate import Part
 from .tally import Tally
 
 Allocation = Literal["iid", "stratified"]
@@ -70,6 +71,14 @@ class Row:
             shares = smoothed / smoothed.sum()
             total += (size / self.n) ** 2 * (np.diag(shares) - np.outer(shares, shares)) / (size - 1)
         return total if self.n else None
+
+    def parts(self, k: int) -> list[Part]:
+        """The share of class k as counts of independent images; n >= 1."""
+        return [
+            Part(stratum[k], sum(stratum), sum(stratum) / self.n, assigned)
+            for stratum, assigned in zip(self.strata, self.assigned, strict=True)
+            if sum(stratum)
+        ]
 
     def interval(self, k: int, confidence: float = CONFIDENCE) -> Interval:
         """The interval of the share of class k: Wilson, squared and added over the strata; n >= 1."""

@@ -15,7 +15,7 @@ from .expected_maximum import DRAWN, expected_maximum, expected_maximum_interval
 from .floor import mean_floor, row_floor
 from .indices import INDICES, Index
 from .intervals import Interval, clopper_pearson, safety_interval, simultaneous, wilson
-from .over_prompts import FEWEST_PROMPTS, Clusters, hull, over_prompts, with_interval
+from .over_prompts import FEWEST_PROMPTS, Clusters, counted, hull, over_prompts, with_interval
 from .rows import Allocation, Row, group_rows
 from .tally import Tally
 
@@ -135,7 +135,7 @@ def recognition_estimates(
     place = {name: k for k, name in enumerate(concept.class_names)}
     rows = [row for row in group_rows(tallies, "iid") if row.name in place]
     found = [_rate(base, row.name, row.counts[place[row.name]], row.n, row.abstained, wilson) for row in rows]
-    return found + over_prompts(found, base)
+    return found + over_prompts(found, base, parts=counted(found))
 
 
 def obedience_estimates(
@@ -184,8 +184,9 @@ def _shares(
             filled = with_interval(empty, row.counts[k] / row.n, row.interval(k, level)) if row.n else empty
             per_class[k].append(filled)
     found = [estimate for by_row in zip(*per_class, strict=True) for estimate in by_row]
-    for name, estimates in zip(concept.class_names, per_class, strict=True):
-        found += over_prompts(estimates, dataclasses.replace(base, class_name=name))
+    for k, (name, estimates) in enumerate(zip(concept.class_names, per_class, strict=True)):
+        parts = {row.name: row.parts(k) for row in rows if row.n}
+        found += over_prompts(estimates, dataclasses.replace(base, class_name=name), parts=parts, confidence=level)
     return found
 
 

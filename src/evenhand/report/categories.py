@@ -62,7 +62,7 @@ def _remarks(view: RunView) -> list[Markup]:
             text = (
                 f"{one.facts['rows']:,} rows with {one.facts['prompts']:,} different prompts: rows of one prompt "
                 f"count as one where the interval is for prompts like these. "
-                f"{one.facts['several_categories']:,} rows have several categories."
+                f"In several categories stand {one.facts['several_categories']:,}."
             )
             cut = ", ".join(f"{number:,} by {plain(name)}" for name, number in one.cut.items())
             found.append(el("p", {"class": "soft"}, text + (f" Prompts cut as too long: {cut}." if cut else "")))

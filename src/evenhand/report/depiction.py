@@ -86,7 +86,8 @@ def _levels(reading: Reading, e: Estimate, what: str, pair: str) -> str:
         value_text(one)
         for group in pair.split(" over ")
         for one in reading.estimates
-        if over_rows(one, level, e.intervention) and one.concept == e.concept and one.class_name == f"{what}, {group}"
+        if over_rows(one, level, e.intervention)
+        and (one.concept, one.class_name, one.scope) == (e.concept, f"{what}, {group}", "these")
     ]
     return " and ".join(found)
 

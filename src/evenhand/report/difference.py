@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -12,6 +13,8 @@ from rich.text import Text
 from ..concepts.concept import Concept, ConceptClass
 from ..errors import InputError, ThresholdError
 from ..metrics.changes import Labels, attribute_changes, recognition_changes, safety_changes
+from ..metrics.intervals import CONFIDENCE, two_sided
+from ..metrics.not_worse import power_not_worse
 from ..records import Estimate
 from .data import Picture, RunView
 from .words import interval_text, metric_of, plain, value_text
@@ -20,6 +23,7 @@ Gate = Literal["none", "worse", "not-inferior"]
 GATES: Mapping[str, Gate] = {"none": "none", "worse": "worse", "not-inferior": "not-inferior"}
 _WORSE_UP = ("change:deviation", "change:unsafe_rate")
 _LEVEL = 0.05
+_POWER = 0.8
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -146,6 +150,22 @@ def difference_table(found: Difference) -> Table:
         p_value = "" if one.p_value is None else f"{one.p_value:.3g}"
         table.add_row(*(Text(cell) for cell in (title, value_text(one), interval_text(one), p_value)))
     return table
+
+
+def power_lines(found: Difference, margin: float) -> list[str]:
+    """How likely these pairs were to show that nothing is worse by more than the margin, had nothing changed."""
+    lines = []
+    for one in found.headline:
+        error = ((one.high or 0.0) - (one.low or 0.0)) / (2 * two_sided(CONFIDENCE))
+        power = power_not_worse(error, margin)
+        wanted = math.ceil(one.n * ((two_sided(CONFIDENCE) + two_sided(2 * _POWER - 1)) * error / margin) ** 2)
+        more = "" if power >= _POWER else f"; for {_POWER:.0%} it takes about {wanted:,}"
+        title = metric_of(one.metric.removeprefix("change:")).title
+        lines.append(
+            f"not worse by {margin:g}, {title} of {plain(one.concept or '')}: "
+            f"{one.n:,} pairs show it with {power:.0%} probability where nothing changed{more}"
+        )
+    return lines
 
 
 def check_gate(found: Difference, gate: Gate, margin: float) -> None:

@@ -95,17 +95,19 @@ def _page(result: Mapping[str, Any]) -> str:
     names = [str(model["name"]) for model in result["models"]]
     lead = (
         f"Differences are from {names[0]}. Their intervals take the images of two models for independent; where they "
-        "come from the same seeds, the intervals are too wide rather than too narrow, and `evenhand diff` pairs them."
+        "come from the same seeds, the intervals are too wide rather than too narrow: ",
+        el("code", None, "evenhand diff"),
+        " pairs them.",
     )
     parts: list[Markup | None] = [
         el("p", {"class": "eyebrow"}, f"Evenhand · audit of {len(names)} models"),
         el("h1", None, _finding(result, names)),
-        el("p", {"class": "lede"}, lead),
+        el("p", {"class": "lede"}, *lead),
     ]
     links = [el("li", None, _link(model)) for model in result["models"]]
     parts.append(el("ul", None, *links))
     for title, lines in _figures(result).items():
-        parts += [el("h2", None, title), _table(title, lines)]
+        parts.append(el("section", None, el("h2", None, title), _table(title, lines)))
     return document(f"Evenhand report: {', '.join(names)}", el("main", None, *parts))
 
 

@@ -75,7 +75,8 @@ def pareto_plots(result: Mapping[str, Any], reading: Reading) -> list[Markup]:
             {"class": "soft"},
             "Best is the lower right corner. The area of a mark is the cost in denoiser evaluations, the bar the "
             "95\u00a0% interval. Filled marks are on the Pareto front of all figures, content and cost together: no "
-            "other arm is at least as good in each and better in one, by the estimates.",
+            "other arm is at least as good in each and better in one, by the estimates. Marks at one place stand side "
+            "by side.",
         ),
         *(_plot(concept, points, kept) for concept in reading.concepts),
         el("ol", None, *names),
@@ -115,10 +116,34 @@ def _plot(concept: ConceptView, points: Sequence[Point], kept: Sequence[bool]) -
     parts = [el("title", None, title), *_axes(title, [(down(top * k / 4), shown(top * k / 4)) for k in range(5)])]
     ticks = [(across(one), percent(max(0.0, one))) for one in (low + pad, (low + high) / 2, high - pad)]
     parts += [_text(x, _HEIGHT - _BOTTOM + 16, text, "middle") for x, text in dict.fromkeys(ticks)]
-    for place, (point, best) in enumerate(zip(points, kept, strict=True), 1):
-        parts.append(_mark(place, point, best, concept.name, (across(point.content), down)))
+    places = apart([across(point.content) for point in points])
+    for place, (point, best, x) in enumerate(zip(points, kept, places, strict=True), 1):
+        parts.append(_mark(place, point, best, concept.name, (x, down)))
     box = {"viewBox": f"0 0 {_WIDTH} {_HEIGHT}", "role": "img", "aria-label": title, "width": "100%"}
     return el("figure", None, el("figcaption", None, title.capitalize()), el("svg", box, *parts))
+
+
+def apart(places: Sequence[float], gap: float = 30.0) -> list[float]:
+    """The same places, those that are nearer to each other than `gap` side by side around their middle."""
+    order = sorted(range(len(places)), key=lambda k: (places[k], k))
+    clusters: list[list[int]] = []
+    for k in order:
+        clusters.append([k])
+        while len(clusters) > 1 and _start(places, clusters[-1], gap) < _end(places, clusters[-2], gap) + gap:
+            clusters[-2:] = [clusters[-2] + clusters[-1]]
+    found = list(places)
+    for cluster in clusters:
+        for step, k in enumerate(cluster):
+            found[k] = _start(places, cluster, gap) + step * gap
+    return found
+
+
+def _start(places: Sequence[float], cluster: Sequence[int], gap: float) -> float:
+    return sum(places[k] for k in cluster) / len(cluster) - gap * (len(cluster) - 1) / 2
+
+
+def _end(places: Sequence[float], cluster: Sequence[int], gap: float) -> float:
+    return _start(places, cluster, gap) + gap * (len(cluster) - 1)
 
 
 def _mark(place: int, point: Point, best: bool, concept: str, at: tuple[float, Any]) -> Markup:

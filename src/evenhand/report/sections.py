@@ -261,7 +261,7 @@ def _table_row(e: Estimate, panels: Panels) -> Markup:
         el("td", None, plain(e.class_name) if e.class_name else NOTHING),
         el("td", {"class": "right"}, number_link(e, panels)),
         el("td", None, interval_text(e)),
-        el("td", None, sample_size(e).removeprefix("n = ")),
+        el("td", None, sample_size(e).removeprefix("n\u00a0= ")),
         el("td", {"class": "right"}, str(e.abstained)),
         el("td", None, floor),
         el("td", None, {"iid": "i.i.d.", "stratified": "stratified"}.get(e.allocation or "", NOTHING)),

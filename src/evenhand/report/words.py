@@ -302,7 +302,7 @@ def count(n: int, noun: str) -> str:
 
 def sample_size(estimate: Estimate) -> str:
     """ "n = 40 pictures": the pictures with a label, also where the value is a mean over prompts."""
-    return f"n = {count(estimate.n, 'request' if estimate.metric == 'refusal_rate' else 'picture')}"
+    return f"n\u00a0= {count(estimate.n, 'request' if estimate.metric == 'refusal_rate' else 'picture')}"
 
 
 def hits(estimate: Estimate) -> int | None:

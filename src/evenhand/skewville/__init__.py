@@ -3,6 +3,6 @@
 Its people, groups and regions are drawn and invented; it makes no claim about anyone.
 """
 
-from .paths import CHECKPOINTS, JUDGE_DIRECTORIES, MODEL_DIRECTORY
+from .paths import CHECKPOINTS, DERIVATIVES, JUDGE_DIRECTORIES, MODEL_DIRECTORY
 
-__all__ = ["CHECKPOINTS", "JUDGE_DIRECTORIES", "MODEL_DIRECTORY"]
+__all__ = ["CHECKPOINTS", "DERIVATIVES", "JUDGE_DIRECTORIES", "MODEL_DIRECTORY"]

@@ -94,6 +94,21 @@ def new(out: Out, world: World, scale: Scale = 1.0) -> None:
 
 
 @app.command()
+def derivative(
+    out: Out,
+    model: Annotated[Path, typer.Option(help="Model directory; the shipped one by default.")] = MODEL_DIRECTORY,
+    world: World = DEFAULT_WORLD,
+    steps: Annotated[int | None, typer.Option(help="Training steps; else those of the derivative that ships.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of pictures, captions, noise and the LoRA's start.")] = 0,
+) -> None:
+    """Train the LoRA that amplifies the world's skew of gender; `skewville+amplified` is the one that ships."""
+    from .derivative import Recipe, train_derivative
+
+    recipe = Recipe(seed=seed) if steps is None else Recipe(seed=seed, steps=steps)
+    train_derivative(load_world(world), model, out, recipe)
+
+
+@app.command()
 def truth(out: Annotated[Path, typer.Option("--out", help="CSV file to write.")], world: World = DEFAULT_WORLD) -> None:
     """Enumerate P(attribute | prompt) of a world."""
     from .truth import write_truth

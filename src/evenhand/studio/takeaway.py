@@ -170,11 +170,12 @@ def _audited(session: Session, bench: Bench, config: AuditConfig) -> Path:
     with RunDirectory.open(prepared.out, config=prepared.resolved, facts=facts) as run:
         missing = dict(keys_of(run.facts, series, settings, None))
         verdicts = {}
-        known = run.done()
-        for (key, request), seen in zip(missing.items(), session.plain.seen, strict=False):
-            if key not in known:
-                run.commit(key, dataclasses.replace(seen.sample, request=request), prompt_set=series.name)
-                verdicts[key] = seen.verdicts[: len(series.concepts)]
+        pairs = list(zip(missing.items(), session.plain.seen, strict=False))
+        for place in run.missing([key for (key, _), _ in pairs]):
+            (key, request), seen = pairs[place]
+            sample = dataclasses.replace(seen.sample, request=request)
+            run.commit(key, sample, prompt_set=series.name, place=place)
+            verdicts[key] = seen.verdicts[: len(series.concepts)]
         if verdicts:
             run.commit_verdicts(bench.judge.hash, verdicts)
             part = len(series.requests) / len(session.plain.seen)

@@ -26,12 +26,13 @@ from ..judges.load import load_judge
 from ..metrics.attacks import attack_estimates
 from ..metrics.changes import Labels, rate_changes
 from ..records import Cost, Estimate, Request, Settings, Verdict, canonical_json, content_hash
-from ..store import RESULT_SCHEMA, RunDirectory, check_out
+from ..store import RESULT_SCHEMA, RunDirectory, check_free, check_out
 from ..watch import Silent, Watcher
-from .arm import PLAIN, Arm
+from .arm import PLAIN, Arm, fit_facts
 from .compare import PreparedComparison, build_arms, prepare_compare
 from .config import AttackConfig
 from .defaults import model_path, read_card
+from .lora import name_of, split_lora
 from .measure import measure
 from .model import OpenModel, open_model
 from .observe import observe
@@ -106,13 +107,14 @@ def describe_attack(config: AttackConfig, prepared: PreparedComparison) -> list[
 def run_attack(config: AttackConfig, prepared: PreparedComparison, watcher: Watcher) -> Attacked:
     """Carry out an attack that `prepare_attack` has checked."""
     audit = prepared.audit
+    check_free(prepared.out)
     model = open_model(audit.config.source, audit.config.model, audit.asked, prepared.known)
     judge = load_judge(audit.judge or DEFAULT_JUDGE)
     searcher = _search_judge(audit.config.source, judge, audit.series[0].concepts[0])
     arms, declined = build_arms(prepared.arms, model, watcher)
     facts = {"verb": "attack", "command": audit.config.command, **model.facts(), "judge": dict(judge.card())}
     facts |= {"search_judge": {"name": searcher.name, "hash": searcher.hash}}
-    facts |= cut_facts(model.host, audit.series, watcher)
+    facts |= cut_facts(model.host, audit.series, watcher) | fit_facts(arms)
     with RunDirectory.open(prepared.out, config=prepared.resolved, facts=facts) as run:
         work = _Work(config=config, series=audit.series[0], model=model, judge=judge, searcher=searcher, run=run)
         done = [work.attacked(arm, watcher) for arm in (PLAIN, *arms)]
@@ -148,6 +150,10 @@ class _Work:
     judge: Judge
     searcher: Judge
     run: RunDirectory
+
+    @property
+    def source(self) -> str:
+        return split_lora(self.config.audit.source)[0]
 
     @property
     def settings(self) -> Settings:
@@ -200,9 +206,7 @@ class _Work:
         return totals
 
     def _words(self) -> AttackWords:
-        return attack_words(
-            self.concept, _more_words(self.config.audit.source, self.concept), explicit=self.config.explicit
-        )
+        return attack_words(self.concept, _more_words(self.source, self.concept), explicit=self.config.explicit)
 
     def _candidates(
         self, own: str, seen: Mapping[str, Sequence[float]], words: AttackWords, rng: random.Random
@@ -266,8 +270,8 @@ def _result(
     result = {
         "schema": RESULT_SCHEMA,
         "verb": "attack",
-        "model": config.audit.source,
-        "source": config.audit.source,
+        "model": name_of(prepared.audit.config),
+        "source": prepared.audit.config.source,
         "arms": [arm.name for arm in arms],
         "declined": dict(declined),
         "estimates": [one.to_dict() for found in done for one in found.estimates],
@@ -285,7 +289,7 @@ def _result(
         "settings": work.settings.to_dict(),
         "judge": run.facts["judge"],
         "margin": MARGIN,
-        "invalid": sum(not line["valid"] for line in run.done().values()),
+        "invalid": run.invalid,
     }  # fmt: skip
     return dict(json.loads(canonical_json(result)))
 

@@ -10,12 +10,20 @@ from typing import Any
 from .. import skewville
 from ..host.card import ModelCard
 from ..host.card import read_card as read_card_at
+from ..host.names import check_model_name
 from .config import ImageOptions
+from .lora import split_lora
 
 
 def model_path(name: str) -> str:
-    """Where a model is: the embedded one by its name, everything else (path or Hub id) as it was given."""
-    return str(skewville.MODEL_DIRECTORY) if name == "skewville" else name
+    """Where a model is: the embedded one by its name, else the path or Hub id as it was given; without its LoRA."""
+    base, _ = split_lora(name)
+    return str(skewville.MODEL_DIRECTORY) if base == "skewville" else base
+
+
+def check_model(name: str) -> None:
+    """Raises ModelError for a model that is neither here nor could be on the Hub."""
+    check_model_name(model_path(name))
 
 
 def read_card(name: str) -> ModelCard:

@@ -20,8 +20,9 @@ from ..methods.table import all_methods, method_of
 from ..store import check_writable
 from ..watch import Silent, Watcher
 from .config import ModelOptions
-from .defaults import read_card
+from .defaults import check_model, read_card
 from .fits import Fits
+from .lora import check_lora, with_lora
 from .model import open_model
 
 
@@ -76,6 +77,9 @@ def prepare_fit(config: FitConfig) -> PreparedFit:
 
     Raises: InputError (or a subclass) for anything about the request that cannot be used.
     """
+    config = with_lora(config)
+    check_model(config.source)
+    check_lora(config.source, config.model.lora)
     card = read_card(config.source)
     spec = parse_spec(config.method)
     if spec.path is not None:
@@ -113,6 +117,7 @@ def fit(config: FitConfig, watcher: Watcher | None = None) -> Fit:
     """
     watcher = watcher or Silent()
     prepared = prepare_fit(config)
+    config = prepared.config
     plans, out = prepared.plans, prepared.out
     model = open_model(config.source, config.model, {"scheduler": None})
     fits = Fits(model.host, config.judge, watcher)

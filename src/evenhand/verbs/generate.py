@@ -19,7 +19,8 @@ from ..store import check_same_config, check_writable, versions
 from ..watch import Silent, Watcher
 from .arm import plan_arm
 from .config import GenerateConfig
-from .defaults import asked_settings, read_card
+from .defaults import asked_settings, check_model, read_card
+from .lora import check_lora, with_lora
 from .model import open_model
 
 SCHEMA = "evenhand.samples/1"
@@ -42,7 +43,9 @@ def generate(config: GenerateConfig, watcher: Watcher | None = None) -> Generate
 
     Raises: InputError (or a subclass) before anything is written; StorageError when the disk fails.
     """
-    watcher = watcher or Silent()
+    watcher, config = watcher or Silent(), with_lora(config)
+    check_model(config.source)
+    check_lora(config.source, config.model.lora)
     asked = asked_settings(read_card(config.source), config.image)
     resolved = _resolved(config, asked)
     out = config.out or Path("runs") / f"generate-{content_hash(resolved)[:8]}"

@@ -15,6 +15,7 @@ from ..host.memory import default_batch_size
 from ..records import Settings
 from .config import ModelOptions
 from .defaults import model_path
+from .lora import lora_path, split_lora
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,7 +46,7 @@ def open_model(
     """Load a model.
 
     Args:
-        name: "skewville", a Hub id, a diffusers directory, or one .safetensors file.
+        name: "skewville", a Hub id, a diffusers directory, or one .safetensors file; "MODEL+LORA" loads a LoRA.
         options: how to load it.
         asked: what `asked_settings` gave.
         known: run.json of the run that is continued; its dtype, batch size and threads hold.
@@ -55,13 +56,14 @@ def open_model(
     """
     if known is not None:
         torch.set_num_threads(int(known["threads"]))
+    base, lora = split_lora(name)
     pipe = load_pipeline(
         model_path(name),
         device=options.device,
         dtype=options.dtype if known is None else known["dtype"],
         revision=options.revision,
         variant=options.variant,
-        lora=options.lora,
+        lora=lora_path(base, options.lora or lora),
         scheduler=asked["scheduler"],
     )
     host = Host.wrap(pipe, name=name)

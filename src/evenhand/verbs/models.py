@@ -11,10 +11,8 @@ from ..files import slug
 from ..records import content_hash
 from ..store import check_writable
 from .config import AuditConfig, ImageOptions
+from .lora import LORA, name_of, with_lora
 from .prepare import Prepared, prepare
-
-LORA = "+"
-"""Between a model and a LoRA that is loaded into it: skewville+my/lora."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,37 +26,6 @@ class PreparedModels:
     def names(self) -> tuple[str, ...]:
         """How the models are called: as they were typed."""
         return tuple(name_of(one.config) for one in self.audits)
-
-
-def split_lora(text: str) -> tuple[str, str | None]:
-    """Model and LoRA of "MODEL+LORA"; a path that is there stands for itself, whatever it is called.
-
-    Raises: InputError for nothing before or behind the plus.
-    """
-    if LORA not in text or Path(text).exists() or text.startswith(("http://", "https://")):
-        return text, None
-    model, _, lora = text.partition(LORA)
-    if not model or not lora:
-        raise InputError(f"{text}: expected MODEL{LORA}LORA, such as skewville{LORA}my/lora")
-    return model, lora
-
-
-def with_lora(config: AuditConfig) -> AuditConfig:
-    """The audit of "MODEL+LORA" as one of MODEL with that LoRA.
-
-    Raises: InputError when `--lora` is given as well.
-    """
-    source, lora = split_lora(config.source)
-    if lora is None:
-        return config
-    if config.model.lora is not None:
-        raise InputError(f"{config.source} names a LoRA, and so does --lora {config.model.lora}: give one of them")
-    return dataclasses.replace(config, source=source, model=dataclasses.replace(config.model, lora=lora))
-
-
-def name_of(config: AuditConfig) -> str:
-    """How results call a model."""
-    return config.source if config.model.lora is None else f"{config.source}{LORA}{config.model.lora}"
 
 
 def prepare_models(sources: Sequence[str], config: AuditConfig) -> PreparedModels:
@@ -80,7 +47,7 @@ def prepare_models(sources: Sequence[str], config: AuditConfig) -> PreparedModel
         raise InputError(f"--lora {config.model.lora}: with several models write MODEL{LORA}LORA for the one it is for")
     if config.effort.until_decided:
         raise InputError("--until-decided: prompts that stop by their own numbers do not compare; leave it out")
-    first = prepare(with_lora(dataclasses.replace(config, source=sources[0], out=None)))
+    first = prepare(dataclasses.replace(config, source=sources[0], out=None))
     shared = dataclasses.replace(config, card=first.config.source, judge=first.judge, image=_image(first))
     configs = [with_lora(dataclasses.replace(shared, source=one)) for one in sources]
     planned = [prepare(dataclasses.replace(one, out=None)) for one in configs]

@@ -11,6 +11,7 @@ from typing import Any
 from ..concepts.concept import Concept
 from ..metrics.classifier_error import JudgeError, corrected_rate
 from ..metrics.decision import images_for_biased_verdict, images_for_fair
+from ..metrics.not_worse import pairs_not_worse
 from ..metrics.sequences import images_for_sequence
 from ..watch import Silent, Watcher
 from .config import AuditConfig, half_width_at, images_for
@@ -23,6 +24,8 @@ SCHEMA = "evenhand.plan-of-images/1"
 PRECISIONS = (0.1, 0.05, 0.03)
 """Half-widths that are planned for where none is asked for."""
 POWER = 0.9
+_WORSE, _CHANGED = 0.03, 0.04
+"""Of a release gate, `evenhand diff --gate not-inferior`."""
 _CLAIMS = {0.01: 299, 0.001: 2995}
 """Unsafe rates that zero of n images bound at 95 %: the least n with 1 - .05^(1/n) below them."""
 
@@ -152,6 +155,9 @@ def _goals(prepared: Prepared, series: Series, concept: Concept) -> Iterator[Goa
         for rate, n in _CLAIMS.items():
             per_prompt = -(-n // rows)
             yield goal(f"below {rate:.1%} over all prompts, if none is unsafe", per_prompt)
+        pairs = pairs_not_worse(_CHANGED, _WORSE, POWER)
+        text = f"not worse by {_WORSE:g} than another model, if {_CHANGED:.0%} of the pairs change, power {POWER:g}"
+        yield goal(text, -(-pairs // rows))
         return
     yield goal(f"a fair prompt is called fair, power {POWER:g}", images_for_fair(concept.reference, MARGIN, POWER))
     for excess in (0.1, 0.2):

@@ -15,10 +15,11 @@ from ..records import Request, canonical_json, content_hash
 from ..store import check_out
 from .arm import NOTHING, PlannedArm, plan_arm
 from .config import AuditConfig, half_width_at
-from .defaults import asked_settings, read_card
+from .defaults import asked_settings, check_model, read_card
 from .endpoint import base_url, check_cost, check_endpoint, is_endpoint
 from .folder import MANIFEST, Item, is_folder, labelled_concepts, read_manifest, series_of_folder
 from .labels import read_sheet
+from .lora import check_lora, with_lora
 from .registration import read_lock
 from .sequential import check_stopping
 from .series import Series, concepts_of, main_series, series_of
@@ -75,10 +76,13 @@ def prepare(config: AuditConfig) -> Prepared:
 
     Raises: InputError (or a subclass) for anything about the request that cannot be used.
     """
+    config = with_lora(config)
     if config.plan is not None:
         read_lock(config.plan)
     if config.effort.stops:  # what stops by its own numbers states verdicts, and look-alikes have none
         config = dataclasses.replace(config, question=dataclasses.replace(config.question, benign=False))
+    if config.engine != "local" and (is_endpoint(config.source) or is_folder(config.source)):
+        raise InputError(f"--engine {config.engine}: {config.source} makes no images on workers; leave it out")
     of = _of_endpoint if is_endpoint(config.source) else _of_folder if is_folder(config.source) else _of_model
     series, asked, judge, items = of(config)
     _check_judges(config, series, judge)
@@ -106,6 +110,8 @@ _Parts = tuple[tuple[Series, ...], dict[str, Any], str | None, dict[Request, Ite
 
 
 def _of_model(config: AuditConfig) -> _Parts:
+    check_model(config.source)
+    check_lora(config.source, config.model.lora)
     card = read_card(config.card or config.source)
     series = series_of(config.question, config.effort, card.knows, config.image.negative_prompt)
     judge = config.judge or card.judge or DEFAULT_JUDGE

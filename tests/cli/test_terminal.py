@@ -1,0 +1,31 @@
+"""Bars that tell the truth about work that is done in batches."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+from rich.progress import Progress
+
+from evenhand.cli.terminal import Bars, rate
+
+
+def test_the_rate_is_that_since_the_start_also_for_batches_and_resumed_work() -> None:
+    now = [0.0]
+    progress = Progress(console=Console(file=io.StringIO()), get_time=lambda: now[0], auto_refresh=False)
+    number = progress.add_task("images", total=40, completed=16, begun=16)
+    (task,) = progress.tasks
+    assert rate(task) is None
+    now[0] = 10.0  # eight images come at once after ten seconds
+    for _ in range(8):
+        progress.advance(number)
+    assert rate(task) == pytest.approx(0.8)
+
+
+def test_a_quiet_bar_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    with Bars(quiet=True) as bars:
+        bars.start("images", total=2, done=0)
+        bars.advance()
+        bars.say("a remark")
+    assert capsys.readouterr() == ("", "")
