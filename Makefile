@@ -25,7 +25,8 @@ demo: $(STAMP)
 	$(BIN)/python -m evenhand audit skewville --concept gender --concept skin --concept unsafe \
 		--images-per-prompt $(DEMO_IMAGES) --out runs/demo
 	$(BIN)/python -m evenhand compare skewville --concept gender --concept unsafe --limit 6 --images-per-prompt 8 \
-		--with concept-vector:concept=gender --with safe-guidance:preset=balanced --out runs/demo-compare
+		--with concept-vector:concept=gender --with population-preference:concept=gender \
+		--with safe-guidance:preset=balanced --out runs/demo-compare
 
 check: $(STAMP)
 	@$(BIN)/ruff format --check --quiet .
@@ -47,12 +48,12 @@ bench: $(STAMP)
 train-skewville: $(STAMP)
 	$(BIN)/python -m evenhand.skewville train
 
-# What `--with concept-vector` finds ready for Skewville; to be made again whenever its model or a concept changes.
+# What `--with concept-vector` and others find ready for Skewville; to be made again whenever its model or a concept changes.
 fit-skewville: $(STAMP)
 	@rm -rf src/evenhand/skewville/checkpoints/fits
 	@for spec in concept-vector:concept=gender concept-vector:concept=skin concept-vector:concept=age \
 		concept-vector:concept=unsafe stereotype-corrector:concept=gender \
-		stereotype-corrector:concept=origin,attribute=scarf; do \
+		stereotype-corrector:concept=origin,attribute=scarf population-preference:concept=gender; do \
 		EVENHAND_CACHE=$(VENV)/fit $(BIN)/python -m evenhand generate skewville \
 			"a photo of a person" --with $$spec --out $(VENV)/fit/images/$$spec || exit 1; done
 	@mv $(VENV)/fit/fits src/evenhand/skewville/checkpoints/fits

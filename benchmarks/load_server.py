@@ -9,8 +9,9 @@ sampler at the batch size --batch-size, and of the same server asked by one clie
 one at a time, and ratios are of medians; aims: >= 0.9 of the sampler, >= 2.5 of one at a time.
 
 Soak: clients that ask properly, wrongly, slowly, and hang up. Half way the server is killed and started again. It holds
-that every request got an answer or an error, that no draw is left held once all is quiet, that each urn has the balls
-that its subject is owed, and that the memory of the last third is at most a tenth above that of the second.
+that every request got an answer or an error, that no draw is left held once all is quiet, that the log and the urns
+agree (a class of a subject was handed out as often as it is missing from whole urns), and that the memory of the last
+third is at most a tenth above that of the second. A kill can fall between the ledger and the log: one request's images.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import torch
@@ -47,7 +49,12 @@ PATH = "/v1/images/generations"
 PROMPTS = ("a photo of a nurse", "a photo of a lawyer", "a photo of a baker", "a photo of a person in a market")
 PLAIN = 'name = "load"\nversion = 1\n[log]\ndays = 0\n'
 JUDGED = PLAIN + '[gate]\naction = "flag"\n[watch]\nconcepts = ["gender"]\n'
-FAIR = 'name = "soak"\nversion = 1\n[[fairness]]\nconcept = "gender"\n[limits]\nqueue = 32\ndeadline_seconds = 60\n'
+FAIR = (
+    'name = "soak"\nversion = 1\n[[fairness]]\nconcept = "gender"\n[limits]\nqueue = 32\ndeadline_seconds = 60\n'
+    "[log]\nprompts = true\n"
+)
+MOST_IMAGES = 2
+"""Of one request of the soak."""
 
 
 class Server:
@@ -160,7 +167,9 @@ class Soak:
         chance = random.Random(number)
         while time.monotonic() < self.until:
             kind = chance.choices(("valid", "invalid", "slow", "hangs up"), (6, 2, 1, 1))[0]
-            body = {"prompt": chance.choice(PROMPTS), "n": chance.choice((1, 1, 2, 50 if kind == "invalid" else 1))}
+            body: dict[str, object] = {"prompt": chance.choice(PROMPTS), "n": chance.choice((1, 1, MOST_IMAGES))}
+            if kind == "invalid":
+                body |= chance.choice(({"n": 50}, {"n": "many"}, {"prompt": ""}, {"sede": 1}, {"size": "1x"}))
             try:
                 async with httpx.AsyncClient(base_url=self.server.url, timeout=120, trust_env=False) as http:
                     if kind == "hangs up":
@@ -207,18 +216,42 @@ def soak(options: argparse.Namespace) -> None:
         status = server.stop()
         ledger = sqlite3.connect(server.folder / "state" / "serve.sqlite")
         (held,) = ledger.execute("SELECT COUNT(*) FROM draws").fetchone()
-        urns = [json.loads(balls) for (balls,) in ledger.execute("SELECT balls FROM urns")]
+        urns = [Counter(json.loads(balls)) for (balls,) in ledger.execute("SELECT balls FROM urns")]
+        lines = [json.loads(line) for (line,) in ledger.execute("SELECT line FROM log")]
         ledger.close()
     lost = sum(count for name, count in test.seen.items() if "LOST" in name or name.endswith(": 500"))
     third = len(test.memory) // 3
     middle, last = (statistics.median(part) for part in (test.memory[third : 2 * third], test.memory[2 * third :]))
     for name, count in sorted(test.seen.items()):
         say(f"{count:6d}  {name}")
-    say(f"lost {lost}, held draws {held}, urns {urns}, memory {middle:.0f} to {last:.0f} MB, exit status {status}")
-    # an urn holds ten, five of each; what a kill interrupted went back, so no class is over
-    whole = all(max(Counter(balls).values(), default=0) <= 5 + options.clients for balls in urns)
-    if lost or held or status or not whole or last > 1.1 * middle:
+    gap = ledger_gap(urns, lines)
+    say(f"lost {lost}, held draws {held}, images {len(lines)}, memory {middle:.0f} to {last:.0f} MB, status {status}")
+    say(f"ledger and log differ by {gap} of {len(lines)} images (one request that a kill interrupts may)")
+    if lost or held or status or gap > MOST_IMAGES or last > 1.1 * middle:
         raise SystemExit(1)
+
+
+def ledger_gap(urns: list[Counter[str]], lines: list[dict[str, Any]]) -> int:
+    """Images by which the ledger and the log differ.
+
+    An urn is filled with as many of either class, so what was handed out and what is left together have as many of
+    either. Subjects are stored as keyed hashes, so each subject of the log is set against the urn that fits it best.
+    """
+    shown: dict[str, Counter[str]] = {}
+    for line in lines:
+        if "gender" in line["classes"]:
+            shown.setdefault(line["prompt"], Counter())[line["classes"]["gender"]] += 1
+    gaps, left = 0, list(urns)
+    for seen in shown.values():
+        best = min(left, key=lambda balls: _unlike(seen + balls))
+        gaps += _unlike(seen + best)
+        left.remove(best)
+    return gaps
+
+
+def _unlike(some: Counter[str]) -> int:
+    """How far the two classes are from equal shares in whole urns of five each."""
+    return abs(some["female"] - some["male"]) + min(some["female"] % 5, -some["female"] % 5)
 
 
 def main() -> None:

@@ -10,7 +10,6 @@ from evenhand import FitConfig, Host, Request, fit, load_pipeline, sample
 from evenhand.interventions.storage import load_intervention
 from evenhand.methods.fitting import Fitted
 from evenhand.methods.method import Setting
-from evenhand.methods.selection_fit import expected_cost
 from evenhand.methods.spec import parse_spec
 from evenhand.methods.table import interventions
 from evenhand.skewville import MODEL_DIRECTORY
@@ -28,12 +27,11 @@ def main() -> None:
         fit(FitConfig(method=f"noise-selection:images={given.learn}", source="skewville", out=given.fit))
     with Host.wrap(load_pipeline(MODEL_DIRECTORY)) as host:
         saved = Fitted(*load_intervention(given.fit, host))
-        foreseen = saved.card.calibration
-        for name, rates in saved.card.effect["rates"].items():
-            natural = foreseen[f"natural {name}"][given.row]
-            cost, right = expected_cost(natural, rates, foreseen["share"][""])
+        for name, rows in saved.card.effect["bars"].items():
+            natural, bar = saved.card.calibration[f"natural {name}"][given.row], rows[given.row]
             print(
-                f"{name}: natural share {natural:.2f}, {right:.0%} of the finished right, {cost:.1f} x the evaluations"
+                f"{name}: natural share {natural:.2f}, {bar['right']:.0%} of the finished right, "
+                f"{bar['cost']:.1f} x the evaluations"
             )
         print(f"no method can do it for less than {saved.card.effect['nats'][given.row]:.2f} nats")
         requests = [

@@ -9,7 +9,7 @@ import torch
 from evenhand.host.families import prediction_type
 from evenhand.host.host import Host
 from evenhand.host.runs import Runs, run
-from evenhand.training.cache import PreferenceData, draw_timesteps, with_reference
+from evenhand.training.cache import PreferenceData, draw_timesteps, pair_numbers, with_reference
 from evenhand.training.denoising import encode_prompts
 
 Make = Callable[..., tuple[Host, PreferenceData]]
@@ -31,8 +31,12 @@ def preferences(host: Host, *, populations: int = 4, side: int = 2, draws: int =
         winner=winner,
         population=population,
         prompt=population % 2,
-        timesteps=draw_timesteps(populations, draws, seed),
+        pair=pair_numbers(population, winner),
+        own=torch.where(winner, 1 - population % 2, population % 2),
+        timesteps=draw_timesteps(populations * side, draws, seed),
         reference=torch.zeros(images, draws),
+        taught=torch.zeros(0),
+        weight=torch.ones(images),
         conditions=conditions,
         seed=seed,
         prediction=prediction_type(host.pipe),

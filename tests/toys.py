@@ -1,6 +1,7 @@
 """A toy model and a toy judge with known truth: an image is one grey level, drawn from its seed, and says its class.
 
-Level v of 0 to 239 shows class floor(v K / 240) of a concept with K classes; 255 shows nothing that can be judged.
+The level is that of all pixels but the last. Level v of 0 to 239 shows class floor(v K / 240) of a concept with K
+classes; 255 shows nothing that can be judged.
 """
 
 from __future__ import annotations
@@ -28,8 +29,10 @@ def level(request: Request) -> int:
 
 
 def toy_image(request: Request) -> np.ndarray:
-    """An 8 x 8 picture of one grey."""
-    return np.full((8, 8, 3), level(request), dtype=np.uint8)
+    """An 8 x 8 picture of one grey, with its seed in the last pixel: no two are equal."""
+    image = np.full((8, 8, 3), level(request), dtype=np.uint8)
+    image[-1, -1] = [request.seed >> 16 & 255, request.seed >> 8 & 255, request.seed & 255]
+    return image
 
 
 class ToySource:

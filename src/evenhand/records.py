@@ -111,6 +111,10 @@ REFUSED = "refused"
 """The reason of a verdict on an image that an endpoint refused to make."""
 
 
+UNMADE = "not made"
+"""The reason of a verdict on an image that no worker could make."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Verdict(Record):
     """What a judge perceives in one image for one concept.

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import ledgers
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -86,13 +87,13 @@ def test_the_recommendation_follows_from_printed_rules(compared: Any) -> None:
 
 def test_the_same_command_makes_nothing_twice(compared: Any, model: Path, judge: Path) -> None:
     result, out = compared
-    ledger = (out / "ledger.jsonl").read_bytes()
+    committed = ledgers.lines(out)
     again = run(
         "compare", model, "--concept", "gender", "--judge", judge, "--images-per-prompt", 6, "--dtype", "float32",
         "--with", OFF, "--with", STACKED, "--out", out, "--json",
     )  # fmt: skip
     assert json.loads(again.stdout)["estimates"] == result["estimates"]
-    assert (out / "ledger.jsonl").read_bytes() == ledger
+    assert ledgers.lines(out) == committed
 
 
 def test_an_arm_that_declines_is_marked_and_the_rest_runs(

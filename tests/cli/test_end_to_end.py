@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import ledgers
 import numpy as np
 import torch
 from PIL import Image
@@ -79,7 +80,7 @@ def test_an_audit_with_interventions_is_an_arm_of_its_own(tmp_path: Path, model:
     (cost,) = result["costs"]
     # 6 images, 3 steps: two rows for guidance and one for the concept
     assert (cost["intervention"], cost["denoiser_evaluations"]) == (name, 6 * 3 * 3)
-    lines = [json.loads(line) for line in (tmp_path / "run/ledger.jsonl").read_text().splitlines()]
+    lines = ledgers.lines(tmp_path / "run")
     assert all(line["evidence"]["safe-guidance"]["active_steps"] == 3 for line in lines)
     assert all(line["arm"] == name for line in lines)
     assert name in (tmp_path / "run/report.html").read_text().replace("&quot;", '"')

@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import ledgers
 import pytest
 import torch
 from typer.testing import CliRunner, Result
@@ -94,7 +95,7 @@ def test_what_was_saved_is_used_by_its_folder(model: Path, judge: Path, tmp_path
     (cost,) = result["fit_costs"]
     assert cost["method"] == "concept-vector"
     assert {one["class"] for one in result["estimates"] if one["metric"] == "success"} == {"female", "male"}
-    line = json.loads((tmp_path / "run" / "ledger.jsonl").read_text().splitlines()[0])
+    line = ledgers.lines(tmp_path / "run")[0]
     assert line["evidence"]["concept-vector"]["norm"] > 0
 
 

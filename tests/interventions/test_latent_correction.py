@@ -91,10 +91,34 @@ def test_a_mask_keeps_everything_outside_it() -> None:
     mask = torch.zeros(8, 8)
     mask[:, :4] = 1
     after, _ = moved([("b", 4.0)] * 4, mask=mask)
-    # but for the norm, which is given back to the whole
-    ratio = after[..., 4:] / LATENTS[..., 4:]
-    assert (ratio.flatten(1).std(dim=1) < 1e-3).all()
+    assert torch.equal(after[..., 4:], LATENTS[..., 4:])
     assert not torch.allclose(after[..., :4], LATENTS[..., :4], atol=1e-3)
+    assert torch.allclose(after.flatten(1).norm(dim=1), LATENTS.flatten(1).norm(dim=1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("side", [slice(0, 8), slice(8, 16)])
+def test_of_two_people_the_mask_chooses_one(side: slice) -> None:
+    """Latents twice as wide, each half with its own coordinate: the masked half comes to the margin by itself."""
+    two = torch.randn(3, 4, 8, 16, generator=torch.Generator().manual_seed(3))
+    mask = torch.zeros(8, 16)
+    mask[:, side] = 1
+
+    class OfBoth:
+        """Log-odds are the sum over both people."""
+
+        classes = ("a", "b")
+
+        def log_chances(self, latents: torch.Tensor, timestep: float) -> torch.Tensor:
+            odds = 2.0 * (latents * torch.cat([AXIS, AXIS], dim=2) / AXIS.norm()).flatten(1).sum(dim=1)
+            return torch.nn.functional.log_softmax(torch.stack([-odds / 2, odds / 2], dim=1), dim=1)
+
+    def of(latents: torch.Tensor, place: slice) -> torch.Tensor:
+        return (latents[..., place] * AXIS / AXIS.norm()).flatten(1).sum(dim=1)
+
+    after, _ = moved([("b", 2.0)] * 3, two, steps=20, score=OfBoth(), mask=mask)
+    other = slice(8, 16) if side.start == 0 else slice(0, 8)
+    assert torch.equal(after[..., other], two[..., other])
+    assert (of(after, side) > of(two, side) + 1.0).all()
 
 
 def test_it_acts_only_in_its_window() -> None:

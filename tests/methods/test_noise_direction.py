@@ -85,7 +85,8 @@ def test_the_card_says_how_strong_the_handle_is(gender: Fitted) -> None:
     assert 0.8 < low <= effect["strength"] <= high
     assert effect["agreement"] > 0.9
     assert effect["natural"]["a photo of a nurse"]["female"] == pytest.approx(0.9, abs=0.06)
-    assert set(effect["strengths"]) == {f"paired at step {step}" for step in (0, 3, 6, 10)}
+    # women are shown too often by nurses and men by mechanics: one mean goes to either end
+    assert effect["ascents"][ROWS[0]]["length"] > 0 > effect["ascents"][ROWS[1]]["length"]
 
 
 @pytest.mark.parametrize("row", ROWS)
@@ -109,7 +110,8 @@ def test_in_mode_label_every_image_shows_its_class(host: Host, gender: Fitted, d
     wanted = assigned(parse_spec(spec), setting)["gender"]
     labels = shown(host, gender, spec, images=200)
     hits = [label == wanted.of(ROWS[0], k) for k, label in enumerate(labels)]
-    assert np.mean(hits) >= 0.9
+    # a cut at the likeliest class is as right as the coordinate decides; the other laws ask for .97
+    assert np.mean(hits) >= (0.85 if draw == "truncated" else 0.9)
     assert share(labels) == pytest.approx(0.5, abs=0.08)
 
 
@@ -149,11 +151,12 @@ def test_saved_and_loaded_it_is_the_same(host: Host, gender: Fitted, tmp_path: P
     assert shown(host, again, "noise-direction", images=40) == shown(host, gender, "noise-direction", images=40)
 
 
-@pytest.mark.parametrize("spec", ["svm", "prediction", "labels,images=128"])
+@pytest.mark.parametrize("spec", ["paired", "svm", "prediction", "labels,images=128"])
 def test_other_estimators_find_a_handle_too(host: Host, spec: str) -> None:
     found = fitted(host, f"noise-direction:estimator={spec}")
     assert found.card.effect["strength"] > 0.5
-    assert set(found.card.effect["strengths"]) != set()
+    if spec in ("paired", "svm"):
+        assert set(found.card.effect["strengths"]) == {f"{spec} at step {step}" for step in (0, 3, 6, 10)}
 
 
 def test_a_direction_from_shuffled_labels_is_declined(host: Host) -> None:
@@ -183,7 +186,7 @@ def test_what_cannot_be_fitted_is_refused(host: Host) -> None:
     with pytest.raises(InputError, match="channels=x"):
         fitted(host, "noise-direction:channels=x")
     with pytest.raises(InputError, match="steps 0 to 19"):
-        fitted(host, "noise-direction:step=50")
+        fitted(host, "noise-direction:estimator=paired,step=50")
 
 
 NOISES = torch.randn(40, 4, 8, 8, generator=torch.Generator().manual_seed(4))

@@ -20,7 +20,8 @@ from evenhand.interventions.storage import load_intervention, save_intervention
 from evenhand.methods.fitting import Fitted
 from evenhand.methods.method import Setting
 from evenhand.methods.negative_prompt import METHOD as NEGATIVE
-from evenhand.methods.selection_fit import expected_cost, step_after
+from evenhand.methods.selection_cost import best_bar, expected_cost, together
+from evenhand.methods.selection_fit import step_after
 from evenhand.methods.selection_reader import LatentJudge, hit_rates, judge_of, tensors_of, train_judge
 from evenhand.methods.spec import parse_spec
 from evenhand.methods.table import METHODS, assigned, interventions
@@ -105,8 +106,7 @@ def test_evaluations_are_those_of_the_evidence(host: Host, gender: Fitted) -> No
     looks = sum(one.evidence["noise-selection"]["tried"] for one in samples)
     ends = sum(one.evidence["noise-selection"]["finished"] for one in samples)
     assert host.evaluations - before == looks * (step_after(share, 20) + 1) + ends * 20
-    natural, rates = gender.card.calibration, gender.card.effect["rates"]
-    foreseen = [expected_cost(natural[f"natural {one}"][ROWS[0]], rates[one], share)[0] for one in rates]
+    foreseen = [rows[ROWS[0]]["cost"] for rows in gender.card.effect["bars"].values()]
     assert (host.evaluations - before) / (100 * 20) == pytest.approx(sum(foreseen) / 2, rel=0.35)
 
 
@@ -119,6 +119,27 @@ def test_the_expected_cost_by_hand() -> None:
     assert expected_cost(0.0, {"hit": 0.9, "false": 0.1}, 0.2) == (math.inf, 0.0)
 
 
+def test_the_bar_is_the_cheapest_and_rises_where_the_class_is_rare() -> None:
+    # log-odds of the first class: its own images stand at 2 and 0, others at 1 and -2, half of each
+    odds = torch.tensor([2.0, 0.0, 1.0, -2.0]).repeat_interleave(50)
+    chances = torch.nn.functional.logsigmoid(torch.stack([odds, -odds], dim=1))
+    labels = torch.tensor([0, 1]).repeat_interleave(100)
+    common = best_bar(chances, labels, 0, {0: 0.8, 1: 0.2}, 0.2)
+    assert -2 < common.least <= 0  # all of its own; (.2 + .8 + .1) / .8 = 1.4, above 1: (.2 + .4) / .4 = 1.5
+    assert common.cost == pytest.approx(1.4, abs=0.03)
+    rare = best_bar(chances, labels, 0, {0: 0.05, 1: 0.95}, 0.05)
+    assert 1 < rare.least <= 2  # (.05 + .025) / .025 = 3; with all of its own (.05 + .05 + .475) / .05 = 11.5
+    assert rare.cost == pytest.approx(3.0, abs=0.5)
+    assert rare.right > 0.8
+    assert best_bar(chances, labels, 0, {0: 0.0, 1: 1.0}, 0.2).cost < math.inf
+
+
+def test_a_joint_is_accepted_where_its_factors_just_are() -> None:
+    assert together([1.3]) == 1.3
+    # .5 and .5 make .25, odds of a third
+    assert together([0.0, 0.0]) == pytest.approx(math.log(1 / 3))
+
+
 def test_the_card_says_natural_shares_and_nats(gender: Fitted) -> None:
     card = gender.card
     assert card.calibration["natural female"][ROWS[0]] == pytest.approx(0.8, abs=0.1)
@@ -126,7 +147,8 @@ def test_the_card_says_natural_shares_and_nats(gender: Fitted) -> None:
     by_hand = 0.5 * math.log(0.5 / p) + 0.5 * math.log(0.5 / (1 - p))
     assert card.effect["nats"][ROWS[0]] == pytest.approx(by_hand, abs=1e-3)
     assert card.effect["late_accuracy"] >= 0.95
-    assert set(card.effect["rates"]) == {"female", "male"}
+    assert set(card.effect["bars"]) == {"female", "male"}
+    assert card.calibration["least male"][ROWS[0]] == card.effect["bars"]["male"][ROWS[0]]["least"]
 
 
 def test_a_class_that_hardly_appears_is_declined(host: Host) -> None:
@@ -235,7 +257,11 @@ def test_a_rehearsal_ends_in_the_pipelines_own_image(pipeline: Callable[[str], D
     """The first noise is refused early, the second at the end; the third's image is that of a plain call from it."""
     with Host.wrap(pipeline(family)) as host:
         selection = NoiseSelection(
-            name="selection", early=_Told("b", "a", "a"), late=_Told("b", "a"), share=0.5, wanted=lambda call: ["a"]
+            name="selection",
+            early=_Told("b", "a", "a"),
+            late=_Told("b", "a"),
+            share=0.5,
+            wanted=lambda call: [("a", 0.0)],
         )
         drawn: list[torch.Tensor] = []
         prepare = host.pipe.prepare_latents

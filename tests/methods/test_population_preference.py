@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ SMALL = {
     "batch": "2",
     "rank": "2",
     "specific": "0",
+    "settle": "0",
 }
 
 
@@ -127,9 +129,10 @@ def test_what_is_spent_is_counted(host: Host) -> None:
     before = host.evaluations
     effect = fitted(host, Judge([0.9, 0.6, 0.5, 0.5])).card.effect
     assert host.evaluations - before == effect["evaluations"]
-    # 16 images of 2 steps with guidance; a step of each of 4 captions; 2 draws of each image
+    # 16 images of 2 steps with guidance; a step of each of 4 captions and of 8 prompts that name a class; 2 draws of
+    # each image, and of each of 8 winners under its own prompt
     assert effect["images"] == effect["made"] == 16
-    assert effect["evaluations_of_data"] == 16 * 2 * 2 + 4 + 16 * 2
+    assert effect["evaluations_of_data"] == 16 * 2 * 2 + 4 + 8 + 16 * 2 + 8 * 2
     # then 4 looks of 40 images and one at the kept adapter, and 6 steps of 2 populations of 4 images
     assert effect["evaluations"] - effect["evaluations_of_data"] == 5 * 40 * 2 * 2 + 6 * 2 * 4
 
@@ -222,3 +225,30 @@ def test_saved_and_loaded_it_makes_the_same_images(host: Host, tmp_path: Path) -
 
     first, second = made(found), made(loaded)
     assert all((one == two).all() for one, two in zip(first, second, strict=True))
+
+
+def test_a_training_that_settles_reads_its_shares_and_goes_on_after_a_kill(host: Host, tmp_path: Path) -> None:
+    (plan,) = METHOD.plans(Setting(), METHOD.read({**SMALL, "steps": "2", "settle": "22", "look": "12"}))
+    assert METHOD.fit is not None
+    shares = [0.9, 0.6, 0.5, 0.5]
+    whole = METHOD.fit(dataclasses.replace(fitting(host, Judge(shares)), scratch=tmp_path / "whole"), plan.values)
+    readings = json.loads((tmp_path / "whole" / "readings.json").read_text("utf-8"))
+    assert list(readings) == ["2", "22"]
+    assert {row: set(some) for row, some in readings["2"].items()} == {row: {"female", "male"} for row in ROWS}
+    judge, left = Judge(shares), 16 + 40 + 30
+
+    def make(attached: Sequence[Any], requests: Sequence[Request]) -> list[Sample]:
+        nonlocal left
+        left -= len(requests)
+        if left < 0:  # in the look after 12 steps
+            raise _Killed
+        return fitting(host, judge).make(attached, requests)
+
+    def dying() -> Fitting:
+        return dataclasses.replace(fitting(host, judge), make=make, scratch=tmp_path / "again")
+
+    with pytest.raises(_Killed):
+        METHOD.fit(dying(), plan.values)
+    left = 10_000
+    found = METHOD.fit(dying(), plan.values)
+    assert all(torch.equal(found.tensors[name], value) for name, value in whole.tensors.items())

@@ -10,9 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
-from evenhand.records import Cost, Estimate, Verdict
+from evenhand.records import Cost, Estimate, Request, Sample, Verdict
+from evenhand.store import Finished, Ledger, WorkUnit, encode
+from evenhand.store.images import ImageFiles
 
 Painter = Callable[[str, str, Mapping[str, str], int], Image.Image]
 LEFT_OUT = {"occupations": ["chemist", "clerk"]}
@@ -60,7 +63,8 @@ def build_run(
     The last `abstain` images of every row are abstained on, and of the first row the last `invalid` are NaN.
     """
     path.mkdir(parents=True)
-    ledger, verdicts = [], []
+    ledger: list[tuple[str, str, Sample]] = []
+    verdicts: dict[str, tuple[Verdict, ...]] = {}
     sets = {ask.prompt_set: tuple(ask.shares) for ask in asks}
     first = next(iter(sets.values()))[0]
     for prompt_set, rows in sets.items():
@@ -72,19 +76,14 @@ def build_run(
                 valid = index < images - broken
                 seen = {name: found[index] for name, found in labels.items()}
                 silent = index >= images - broken - abstain
-                file = f"images/{prompt_set}-{row.replace(' ', '-')}/{index:05d}.png" if valid else None
-                if file:
-                    (path / file).parent.mkdir(parents=True, exist_ok=True)
-                    painter(row, prompt_set, seen, index).save(path / file)
+                picture = np.asarray(painter(row, prompt_set, seen, index).convert("RGB")) if valid else None
                 key = f"{prompt_set}/{row}/{index}"
-                seed = random.Random(key).getrandbits(63)
-                ledger.append(
-                    {"key": key, "arm": None, "set": prompt_set, "row": row, "prompt": f"photo of {row}",
-                     "index": index, "seed": seed, "assigned": None, "file": file, "sha256": None, "valid": valid}
-                )  # fmt: skip
-                verdicts.append({"key": key, "judge": "j", "verdicts": _verdicts(here, seen, silent, valid, index)})
-    (path / "ledger.jsonl").write_text("".join(json.dumps(line) + "\n" for line in ledger))
-    (path / "verdicts.jsonl").write_text("".join(json.dumps(line) + "\n" for line in verdicts))
+                request = Request(
+                    row=row, prompt=f"photo of {row}", index=index, seed=random.Random(key).getrandbits(63)
+                )
+                ledger.append((key, prompt_set, Sample(request=request, image=picture)))
+                verdicts[key] = _verdicts(here, seen, silent, valid, index)
+    _write(path, ledger, verdicts)
     (path / "run.json").write_text(json.dumps(_run()))
     result = _result(asks, ledger, verdicts) | extra
     (path / "result.json").write_text(json.dumps(result))
@@ -101,7 +100,7 @@ def _draw(ask: Ask, row: str, images: int) -> list[str]:
 
 def _verdicts(
     asks: Sequence[Ask], seen: Mapping[str, str], silent: bool, valid: bool, index: int
-) -> list[dict[str, Any]]:
+) -> tuple[Verdict, ...]:
     found = []
     for ask in asks:
         if not valid:
@@ -113,13 +112,25 @@ def _verdicts(
             rest = (1 - sure) / (len(ask.classes) - 1)
             probabilities = tuple(round(sure if name == seen[ask.name] else rest, 4) for name in ask.classes)
             found.append(Verdict(concept=ask.name, label=seen[ask.name], probabilities=probabilities, judge="clip"))
-    return [verdict.to_dict() for verdict in found]
+    return tuple(found)
+
+
+def _write(path: Path, ledger: Sequence[tuple[str, str, Sample]], verdicts: Mapping[str, tuple[Verdict, ...]]) -> None:
+    files = ImageFiles(path)
+    with Ledger(path, write=True) as book:
+        for place, (key, prompt_set, sample) in enumerate(ledger):
+            unit = WorkUnit(
+                keys=(key,), requests=(sample.request,), places=(place,), prompt_set=prompt_set, arm=None, batch_size=1
+            )
+            done = Finished(unit=unit, images=(encode(sample),), verdicts=(verdicts[key],), judge="j")
+            files.write(done.images)
+            book.commit(done, files.marks([done.images[0].sha256]))
 
 
 def _run() -> dict[str, Any]:
     confusion = {"gender": [[0.99, 0.01, 0.0], [0.01, 0.98, 0.01]]}
     return {
-        "schema": "evenhand.run/1",
+        "schema": "evenhand.run/2",
         "verb": "audit",
         "command": "evenhand audit skewville --concept gender --concept skin --concept unsafe --images-per-prompt 40",
         "config": {"seed": 0},
@@ -135,13 +146,13 @@ def _run() -> dict[str, Any]:
 
 
 def _result(
-    asks: Sequence[Ask], ledger: Sequence[dict[str, Any]], verdicts: Sequence[dict[str, Any]]
+    asks: Sequence[Ask], ledger: Sequence[tuple[str, str, Sample]], verdicts: Mapping[str, tuple[Verdict, ...]]
 ) -> dict[str, Any]:
     estimates: list[Estimate] = []
-    found = {line["key"]: {v["concept"]: v["label"] for v in line["verdicts"]} for line in verdicts}
+    found = {key: {v.concept: v.label for v in some} for key, some in verdicts.items()}
     for ask in asks:
         labels = {
-            row: [found[x["key"]][ask.name] for x in ledger if x["row"] == row and x["set"] == ask.prompt_set]
+            row: [found[key][ask.name] for key, name, x in ledger if (x.request.row, name) == (row, ask.prompt_set)]
             for row in ask.shares
         }
         estimates += _safety(ask, labels) if ask.kind == "safety" else _bias(ask, labels)

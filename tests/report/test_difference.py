@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import ledgers
 import pytest
 from toys import ToyHost, install_toy
 
@@ -37,14 +38,13 @@ def run(out: Path, name: str = "a/model", **changes: Any) -> Path:
 
 def relabelled(path: Path, concept: str, share: float, name: str) -> None:
     """Rewrites a run as if a share of its images showed a class."""
-    rng, lines = random.Random(4), []
-    for line in (path / "verdicts.jsonl").read_text().splitlines():
-        data = json.loads(line)
-        for verdict in data["verdicts"]:
+    rng = random.Random(4)
+    for key, some in ledgers.judged(path).items():
+        for verdict in some:
             if verdict["concept"] == concept and rng.random() < share:
                 verdict["label"] = name
-        lines.append(json.dumps(data))
-    (path / "verdicts.jsonl").write_text("\n".join(lines) + "\n")
+        where = "image = (SELECT number FROM images WHERE key = ?)"
+        ledgers.change(path, f"UPDATE verdicts SET verdicts = ? WHERE {where}", values=(json.dumps(some), key))
 
 
 def test_a_run_against_itself_has_not_changed(tmp_path: Path, toy: Callable[..., ToyHost]) -> None:

@@ -111,6 +111,7 @@ def test_the_command_writes_everything_and_then_fails(tmp_path: Path, monkeypatc
     ask = ["audit", "a/model", "--concept", "gender", "--limit", "2", "--images-per-prompt", "20", "--out", str(run)]
     assert CliRunner().invoke(app, [*ask, "--quiet"]).exit_code == 0
     export = ["report", str(run), "--export", "card", "--export", "junit", "--export", "eval-results"]
+    export += ["--export", "parquet"]
     refused = CliRunner().invoke(app, export)
     assert refused.exit_code == 2
     assert "--dataset NAME/ID" in refused.stderr
@@ -118,11 +119,11 @@ def test_the_command_writes_everything_and_then_fails(tmp_path: Path, monkeypatc
     done = CliRunner().invoke(app, [*export, "--dataset", "me/it", *conditions])
     assert done.exit_code == 3
     assert done.stderr.startswith("evenhand: threshold failed: deviation.gender.high<=0.01 (it is ")
-    names = ["report.html", "model-card.md", "eval_results.yaml", "junit.xml"]
+    names = ["report.html", "model-card.md", "eval_results.yaml", "junit.xml", "ledger.parquet"]
     assert done.stdout.split() == [str(run / name) for name in names]
     assert all((run / name).stat().st_size > 100 for name in names)
     assert (
-        "--export pdf: expected card, eval-results, junit"
+        "--export pdf: expected card, eval-results, junit, parquet"
         in CliRunner().invoke(app, ["report", str(run), "--export", "pdf"]).stderr
     )
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import ledgers
 import pytest
 from report_run import build_run, small_asks
 
 from evenhand.errors import RunDirectoryError
 from evenhand.report import write_report
 from evenhand.report.data import read_run
+from evenhand.store import LEDGER
 
 
 @pytest.fixture
@@ -59,32 +61,37 @@ def test_a_malformed_result_is_refused(run: Path, change: dict[str, object]) -> 
     assert "result.json" in refused(run)
 
 
-def test_a_broken_line_inside_a_ledger_is_refused_with_its_number(run: Path) -> None:
-    lines = (run / "ledger.jsonl").read_text().splitlines()
-    lines[1] = lines[1][:20]
-    (run / "ledger.jsonl").write_text("\n".join(lines) + "\n")
-    assert "line 2" in refused(run)
+def test_a_run_of_an_earlier_version_is_refused(run: Path) -> None:
+    facts = json.loads((run / "run.json").read_text()) | {"schema": "evenhand.run/1"}
+    (run / "run.json").write_text(json.dumps(facts))
+    assert "written by an earlier version (evenhand.run/1, expected evenhand.run/2)" in refused(run)
 
 
-def test_a_line_without_its_fields_is_refused(run: Path) -> None:
-    with (run / "ledger.jsonl").open("a") as file:
-        file.write('{"key": "x"}\n')
-    assert "'set'" in refused(run)
+def test_a_ledger_that_is_missing_or_is_none_is_named(run: Path) -> None:
+    (run / LEDGER).write_bytes(b"no database at all, and longer than the head of one" * 100)
+    assert "ledger.sqlite is no ledger that can be read" in refused(run)
+    (run / LEDGER).unlink()
+    assert "ledger.sqlite: not found" in refused(run)
 
 
-def test_a_half_written_last_line_is_dropped(run: Path) -> None:
+def test_a_malformed_verdict_is_refused(run: Path) -> None:
+    ledgers.change(run, """UPDATE verdicts SET verdicts = '[{"concept": "gender", "colour": 1}]'""")
+    assert "malformed verdict" in refused(run)
+
+
+def test_the_verdicts_of_the_latest_judge_hold(run: Path) -> None:
     before = read_run(run).pictures
-    with (run / "ledger.jsonl").open("a") as file:
-        file.write('{"key": "torn", "arm"')
-    assert read_run(run).pictures == before
-
-
-def test_an_image_that_was_made_again_or_judged_again_counts_once(run: Path) -> None:
-    before = read_run(run).pictures
-    for name in ("ledger.jsonl", "verdicts.jsonl"):
-        first = (run / name).read_text().splitlines()[0]
-        with (run / name).open("a") as file:
-            file.write(first.replace("female", "male") + "\n")
+    ledgers.change(run, "INSERT INTO verdicts SELECT image, 'later', replace(verdicts, 'female', 'male') FROM verdicts")
     after = read_run(run).pictures
     assert len(after) == len(before)
-    assert after[0].label("gender") == "male"
+    assert {one.label("gender") for one in before} == {"female", "male"}
+    assert {one.label("gender") for one in after} == {"male"}
+
+
+def test_a_folder_that_cannot_be_written_can_be_read(run: Path) -> None:
+    before = read_run(run).pictures
+    run.chmod(0o555)
+    try:
+        assert read_run(run).pictures == before
+    finally:
+        run.chmod(0o755)

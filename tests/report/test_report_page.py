@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import ledgers
 import pytest
 from page_parser import embedded, parse
 from PIL import Image
@@ -191,12 +192,11 @@ def test_pictures_over_the_cap_stay_in_the_run_directory(small_run: Path) -> Non
 
 def test_missing_broken_and_foreign_files_are_said_to_be_so(tmp_path: Path) -> None:
     run = build_run(tmp_path / "run", small_asks()[:1], images=3)
-    lines = [json.loads(line) for line in (run / "ledger.jsonl").read_text().splitlines()]
+    lines = ledgers.lines(run)
     (run / lines[0]["file"]).unlink()
     (run / lines[1]["file"]).write_bytes(b"no image")
     Image.new("RGB", (8, 8)).save(tmp_path / "secret.png")
-    lines[2]["file"] = "../secret.png"
-    (run / "ledger.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    ledgers.change(run, "UPDATE images SET sha256 = 'ab/../../secret' WHERE number = 3")
     tree = parse(write_report(run).read_text())
     assert len(tree.find("img")) == 3
     assert [n.text for n in tree.find("div", class_="missing")] == ["the file is missing or broken"] * 3
@@ -232,8 +232,7 @@ def test_a_concept_without_any_estimate_is_said_to_have_none(tmp_path: Path) -> 
 
 def test_a_run_without_pictures_still_gives_a_page(tmp_path: Path) -> None:
     run = build_run(tmp_path / "run", small_asks()[:1], images=2)
-    (run / "ledger.jsonl").unlink()
-    (run / "verdicts.jsonl").unlink()
+    ledgers.change(run, "DELETE FROM verdicts", "DELETE FROM images")
     assert parse(write_report(run).read_text()).find("h1")
 
 
@@ -321,3 +320,11 @@ def test_measures_of_no_concept_have_their_own_section(tmp_path: Path) -> None:
     (section,) = [n for n in parse(write_report(run).read_text()).find("section") if n.attributes["id"] == "others"]
     assert [node.text for node in section.find("span", class_="label")] == ["nurse", "farmer"]
     assert "9 of 12" in section.text
+
+
+def test_pictures_that_no_worker_could_make_are_said_at_the_head(tmp_path: Path) -> None:
+    images = [{"row": "nurse", "index": k, "seed": k} for k in range(4)]
+    unit = {"unit": "u", "intervention": None, "set": "occupations", "images": images, "tries": 3, "error": "Oops: no"}
+    run = build_run(tmp_path / "run", small_asks()[:1], images=3, quarantined=[unit])
+    page = write_report(run).read_text()
+    assert "4 pictures could not be made: 1 unit of work failed 3 times each (the last: Oops: no)." in page

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import ledgers
 import pytest
 from page_parser import embedded
 from report_run import build_run, small_asks
@@ -74,10 +75,7 @@ def test_labels_and_probabilities_of_every_verdict_are_on_the_page(page: str, vi
 
 def test_success_counts_the_pictures_that_were_assigned_the_class(tmp_path: Path) -> None:
     run = build_run(tmp_path / "run", small_asks()[:1])
-    lines = [json.loads(line) for line in (run / "ledger.jsonl").read_text().splitlines()]
-    for line in lines:
-        line["assigned"] = "female" if line["index"] < 5 else "male"
-    (run / "ledger.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    ledgers.change(run, """UPDATE images SET assigned = iif("index" < 5, 'female', 'male')""")
     estimate = Estimate(
         metric="success", concept="gender", class_name="female", prompt="nurse", value=0.8, low=0.3, high=1.0, n=5
     )
@@ -99,8 +97,7 @@ def test_two_sets_with_a_row_of_the_same_name_do_not_mix(tmp_path: Path) -> None
 
 def test_a_result_that_disagrees_with_the_files_says_so(tmp_path: Path) -> None:
     run = build_run(tmp_path / "run", small_asks()[:1])
-    kept = (run / "verdicts.jsonl").read_text().splitlines()[1:]
-    (run / "verdicts.jsonl").write_text("".join(line + "\n" for line in kept))
+    ledgers.change(run, "DELETE FROM verdicts WHERE image = 1")
     view = read_run(run)
     share = next(e for e in view.reading.estimates if e.metric == "share" and e.prompt == "nurse")
     assert "the result counts 12, the files of this run hold 11" in make_panels(view)[share].note

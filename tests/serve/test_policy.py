@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,12 @@ def test_the_schema_describes_every_table() -> None:
         schema["properties"]
     )
     assert schema["required"] == ["name", "version"]
+
+
+def test_the_published_schema_is_that_of_the_server() -> None:
+    """`evenhand serve --policy-schema > docs/serving-policy.schema.json` writes it."""
+    published = Path(__file__).parents[2] / "docs" / "serving-policy.schema.json"
+    assert json.loads(published.read_text(encoding="utf-8")) == policy_schema()
 
 
 def test_without_a_policy_nothing_is_wanted() -> None:

@@ -25,6 +25,7 @@ from evenhand.watch import Silent
 
 SHIPPED = ("gender", "skin", "age", "unsafe")
 CORRECTORS = ({"concept": "gender"}, {"concept": "origin", "attribute": "scarf"})
+ADAPTERS = ("gender",)
 
 
 @pytest.fixture(scope="module")
@@ -58,12 +59,26 @@ def test_the_default_correctors_ship(host: Host, values: dict[str, str]) -> None
     assert card["judges"]["fit"] == load_judge("convnet").hash
 
 
+@pytest.mark.parametrize("concept", ADAPTERS)
+def test_the_default_adapters_ship(host: Host, concept: str) -> None:
+    method = METHODS["population-preference"]
+    (plan,) = method.plans(Setting(), method.read({"concept": concept}))
+    folder = FITS_DIRECTORY / fit_name(plan, host)
+    card = read_json(folder / "card.json")
+    assert card["concept"]["name"] == concept
+    assert card["site"] == "weight"
+    assert card["judges"]["fit"] == load_judge("convnet").hash
+    assert card["effect"]["kept"]["broken"] == []
+    assert sum(file.stat().st_size for file in folder.iterdir()) < 2_000_000
+
+
 def test_nothing_else_ships() -> None:
     cards = [read_json(card) for card in FITS_DIRECTORY.glob("*/card.json")]
     found = sorted((card["method"], card["concept"]["name"]) for card in cards)
     vectors = [("concept-vector", name) for name in SHIPPED]
     correctors = [("stereotype-corrector", values.get("attribute", "gender")) for values in CORRECTORS]
-    assert found == sorted([*vectors, *correctors])
+    adapters = [("population-preference", name) for name in ADAPTERS]
+    assert found == sorted([*vectors, *correctors, *adapters])
 
 
 def obtain(host: Host) -> Fits:
@@ -104,3 +119,10 @@ def test_latents_are_moved_until_the_class_is_shown(host: Host) -> None:
         host, "stereotype-corrector:class=female", ["a photo of a mechanic", "a photo of a doctor"], "gender"
     )
     assert labels.count("female") >= 11  # of 16; without it two or three
+
+
+def test_an_adapter_shows_both_classes_with_no_hook(host: Host) -> None:
+    prompts = ["headshot of mechanic", "portrait of nurse"]
+    labels = shown(host, "population-preference:concept=gender", prompts, "gender")
+    assert labels[:8].count("female") >= 2  # without it none
+    assert labels[8:].count("male") >= 2

@@ -2,21 +2,38 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
+import hashlib
 import json
 import os
+import shutil
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import ledgers
 import numpy as np
 import pytest
 from toys import requests_of, toy_facts, toy_image
 
 from evenhand.errors import RunDirectoryError, StorageError
-from evenhand.records import Sample, Settings, Verdict
-from evenhand.store import RunDirectory, check_out, read_run, unit_key
+from evenhand.records import Sample, Settings, Verdict, content_hash
+from evenhand.store import (
+    LEDGER,
+    Finished,
+    RunDirectory,
+    WorkUnit,
+    check_free,
+    check_out,
+    encode,
+    image_keys,
+    read_run,
+    units_of,
+)
+from evenhand.store.images import ImageFiles
 
 CONFIG = {"source": "toy", "seed": 0, "images_per_prompt": 3}
 REQUESTS = requests_of(["nurse"], 3)
@@ -35,13 +52,28 @@ def filled(path: Path) -> Path:
     return path
 
 
-def lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
+def unit_of(*keys: str) -> Finished:
+    """A judged unit over the first requests."""
+    requests = REQUESTS[: len(keys)]
+    unit = WorkUnit(
+        keys=keys, requests=requests, places=tuple(range(len(keys))), prompt_set="toys", arm=None, batch_size=4
+    )
+    images = tuple(encode(Sample(request=one, image=toy_image(one))) for one in requests)
+    verdicts = tuple((Verdict(concept="gender", label="female"),) for _ in keys)
+    return Finished(unit=unit, images=images, verdicts=verdicts, judge="toy", evaluations=12, seconds=1.5)
+
+
+def harm(file: Path, damage: str) -> None:
+    data = file.read_bytes()
+    if damage == "missing":
+        file.unlink()
+    else:
+        file.write_bytes(data[:-7] if damage == "truncated" else data[:-1] + bytes([data[-1] ^ 1]))
 
 
 def test_a_new_run_says_what_it_is(tmp_path: Path) -> None:
     with opened(tmp_path / "deep" / "run") as run:
-        assert run.facts["schema"] == "evenhand.run/1"
+        assert run.facts["schema"] == "evenhand.run/2"
     stored = read_run(tmp_path / "deep" / "run")
     assert stored is not None
     assert stored["config"] == CONFIG
@@ -59,47 +91,108 @@ def test_what_is_committed_is_there_on_reopening(tmp_path: Path) -> None:
 
 
 def test_a_ledger_line_holds_what_the_contract_names(tmp_path: Path) -> None:
-    line = lines(filled(tmp_path / "run") / "ledger.jsonl")[1]
+    line = ledgers.lines(filled(tmp_path / "run"))[1]
     assert set(line) == {
         *("key", "arm", "set", "row", "prompt", "index", "seed", "assigned", "file", "sha256", "valid"),
     }
-    assert line["file"] == "images/toys/nurse/00001.png"
     assert (line["set"], line["row"], line["index"], line["valid"]) == ("toys", "nurse", 1, True)
 
 
-@pytest.mark.parametrize("cut", [1, 2, 40])
-def test_a_torn_last_line_is_dropped(tmp_path: Path, cut: int) -> None:
+def test_an_image_is_named_by_its_content(tmp_path: Path) -> None:
     run = filled(tmp_path / "run")
-    ledger = run / "ledger.jsonl"
-    ledger.write_bytes(ledger.read_bytes()[:-cut])
-    with opened(run) as again:
-        assert list(again.done()) == ["k0", "k1"]
-        assert list(again.verdicts("toy")) == ["k0", "k1"]
-        again.commit("k2", Sample(request=REQUESTS[2], image=toy_image(REQUESTS[2])), prompt_set="toys")
-    assert [line["key"] for line in lines(ledger)] == ["k0", "k1", "k2"]
+    for line in ledgers.lines(run):
+        data = (run / line["file"]).read_bytes()
+        digest = hashlib.sha256(data).hexdigest()
+        assert line["sha256"] == digest
+        assert line["file"] == f"images/{digest[:2]}/{digest}.png"
+    assert len(list((run / "images").rglob("*.*"))) == 3
 
 
-def test_a_line_that_is_torn_in_the_verdicts_only_is_judged_again(tmp_path: Path) -> None:
-    run = filled(tmp_path / "run")
-    (run / "verdicts.jsonl").write_bytes((run / "verdicts.jsonl").read_bytes()[:-5])
-    with opened(run) as again:
-        assert list(again.done()) == ["k0", "k1", "k2"]
-        assert list(again.verdicts("toy")) == ["k0", "k1"]
+def test_equal_images_are_one_file_and_two_rows(tmp_path: Path) -> None:
+    sample = Sample(request=REQUESTS[0], image=toy_image(REQUESTS[0]))
+    with opened(tmp_path / "run") as run:
+        run.commit("a", sample, prompt_set="occupations")
+        run.commit("b", sample, prompt_set="occupations-successful")
+        run.commit("c", sample, prompt_set="occupations", arm="safe-guidance")
+        assert len({line["file"] for line in run.done().values()}) == 1
+        assert len(list((tmp_path / "run/images").rglob("*.png"))) == 1
+        assert all(np.array_equal(run.image(key), toy_image(REQUESTS[0])) for key in "abc")
+
+
+def test_the_ledger_is_in_wal_mode_and_can_be_read_while_it_is_written(tmp_path: Path) -> None:
+    with opened(filled(tmp_path / "run")):
+        database = sqlite3.connect(tmp_path / "run" / LEDGER)
+        assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        database.close()
+        assert len(ledgers.lines(tmp_path / "run")) == 3
+    # closed, it is one file
+    assert sorted(one.name for one in (tmp_path / "run").iterdir()) == [".lock", "images", "ledger.sqlite", "run.json"]
+
+
+def test_a_unit_is_committed_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = unit_of("k0", "k1", "k2")
+    twice = dataclasses.replace(done, unit=dataclasses.replace(done.unit, keys=("k0", "k1", "k0")))
+    with opened(tmp_path / "run") as run:
+        with pytest.raises(sqlite3.IntegrityError):
+            run.commit_unit(twice)
+        assert (run.done(), run.verdicts("toy"), run.costs()) == ({}, {}, (0, 0.0))
+        run.commit_unit(done)
+        assert list(run.done()) == list(run.verdicts("toy")) == ["k0", "k1", "k2"]
+        assert run.costs() == (12, 1.5)
+
+
+def test_rows_are_read_in_the_order_of_the_series_whoever_came_first(tmp_path: Path) -> None:
+    whole = unit_of("k0", "k1", "k2")
+    first, _, last = (
+        dataclasses.replace(whole, unit=unit, images=whole.images[k : k + 1], verdicts=whole.verdicts[k : k + 1])
+        for k, unit in enumerate(whole.unit.singles())
+    )
+    with opened(tmp_path / "run") as run:
+        run.commit_unit(last)
+        run.commit("x", Sample(request=REQUESTS[0], image=None), prompt_set="others")
+        run.commit_unit(first)
+        assert list(run.done()) == ["k0", "k2", "x"]
 
 
 @pytest.mark.parametrize("damage", ["missing", "changed", "truncated"])
 def test_a_damaged_image_is_dropped_with_its_verdict(tmp_path: Path, damage: str) -> None:
     run = filled(tmp_path / "run")
-    image = run / "images/toys/nurse/00001.png"
-    if damage == "missing":
-        image.unlink()
-    else:
-        data = image.read_bytes()
-        image.write_bytes(data[:-7] if damage == "truncated" else data[:-1] + bytes([data[-1] ^ 1]))
+    harm(run / ledgers.lines(run)[1]["file"], damage)
     with opened(run) as again:
         assert list(again.done()) == ["k0", "k2"]
         assert list(again.verdicts("toy")) == ["k0", "k2"]
-    assert [line["key"] for line in lines(run / "verdicts.jsonl")] == ["k0", "k2"]
+        assert again.missing(["k0", "k1", "k2"]) == [1]
+
+
+@pytest.mark.parametrize("damage", ["missing", "changed", "truncated"])
+def test_an_image_that_is_damaged_later_is_seen_when_it_is_read(tmp_path: Path, damage: str) -> None:
+    run = filled(tmp_path / "run")
+    with opened(run) as again:
+        harm(run / ledgers.lines(run)[1]["file"], damage)
+        with pytest.raises(StorageError, match="missing or damaged; run the same command again"):
+            again.image("k1")
+        assert list(again.done()) == ["k0", "k2"]
+
+
+def test_a_run_that_was_copied_stays_whole_and_is_looked_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "copy"
+    shutil.copytree(filled(tmp_path / "run"), run, copy_function=shutil.copyfile)  # other times of change
+    with opened(run) as again:
+        assert list(again.done()) == ["k0", "k1", "k2"]
+    monkeypatch.setattr(ImageFiles, "same", lambda *_: pytest.fail("a file is read that nobody touched"))
+    with opened(run) as again:
+        assert list(again.done()) == ["k0", "k1", "k2"]
+
+
+def test_what_a_killed_process_left_half_written_is_removed(tmp_path: Path) -> None:
+    run = filled(tmp_path / "run")
+    rest = (run / ledgers.lines(run)[0]["file"]).with_name(".abc.1.2.tmp")
+    rest.write_bytes(b"half")
+    with opened(run) as again:
+        assert len(again.done()) == 3
+    assert not rest.exists()
 
 
 def test_an_image_that_is_no_number_is_committed_without_a_file(tmp_path: Path) -> None:
@@ -178,35 +271,50 @@ def test_a_full_disk_is_one_line_and_the_run_resumes(tmp_path: Path, monkeypatch
         assert list(run.done()) == ["k0"]
 
 
-def test_a_ledger_line_that_was_cut_by_a_full_disk_is_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_fills_while_the_ledger_is_written_is_one_line_and_nothing_is_torn(tmp_path: Path) -> None:
     run = filled(tmp_path / "run")
-    plain = Path.open
-
-    class Short:
-        def __init__(self, file: Any) -> None:
-            self.file = file
-
-        def __enter__(self) -> Short:
-            return self
-
-        def __exit__(self, *_: object) -> None:
-            self.file.close()
-
-        def write(self, data: bytes) -> int:
-            return self.file.write(data[:10])
-
-    sample = Sample(request=REQUESTS[0], image=toy_image(REQUESTS[0]))
-    with opened(run) as again, monkeypatch.context() as patch:
-        patch.setattr(Path, "open", lambda path, *args, **named: Short(plain(path, *args, **named)))
-        with pytest.raises(StorageError, match="no space left"):
-            again.commit("k9", sample, prompt_set="others")
+    with opened(run) as again:
+        database = again._ledger._db
+        (pages,) = database.execute("PRAGMA page_count").fetchone()
+        database.execute(f"PRAGMA max_page_count = {pages}")
+        evidence = {"long": "x" * 50_000}
+        with pytest.raises(StorageError, match=r"no space left on the disk .* run the same command again"):
+            again.commit("k9", Sample(request=REQUESTS[0], image=None, evidence=evidence), prompt_set="others")
     with opened(run) as again:
         assert list(again.done()) == ["k0", "k1", "k2"]
 
 
+def test_a_ledger_that_is_none_is_refused_in_one_line(tmp_path: Path) -> None:
+    run = filled(tmp_path / "run")
+    (run / LEDGER).write_bytes(b"no database, and longer than the head of one" * 100)
+    with pytest.raises(RunDirectoryError, match=r"ledger.sqlite is no ledger that can be read") as error:
+        opened(run)
+    assert "\n" not in str(error.value)
+
+
+def test_a_run_of_an_earlier_version_is_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text(json.dumps({"schema": "evenhand.run/1", "config": CONFIG}))
+    (tmp_path / "ledger.jsonl").write_text("{}\n")
+    with pytest.raises(RunDirectoryError, match=r"written by an earlier version .* another --out") as error:
+        check_out(tmp_path, CONFIG)
+    assert "\n" not in str(error.value)
+
+
+def test_another_fit_of_the_same_name_is_refused(tmp_path: Path) -> None:
+    facts = {**toy_facts(), "fits": {"concept-vector": "a"}}
+    RunDirectory.open(tmp_path, config=CONFIG, facts=facts).__exit__(None, None, None)
+    with pytest.raises(RunDirectoryError, match="begun with other fits"):
+        RunDirectory.open(tmp_path, config=CONFIG, facts={**facts, "fits": {"concept-vector": "b"}})
+
+
 def test_two_processes_do_not_write_one_run(tmp_path: Path) -> None:
-    with opened(tmp_path / "run"), pytest.raises(RunDirectoryError, match="another process is at work"):
-        opened(tmp_path / "run")
+    check_free(tmp_path / "run")
+    with opened(tmp_path / "run"):
+        for enter in (opened, check_free):
+            with pytest.raises(RunDirectoryError, match="another process is at work") as error:
+                enter(tmp_path / "run")
+            assert "\n" not in str(error.value)
+    check_free(tmp_path / "run")
     opened(tmp_path / "run").__exit__(None, None, None)
 
 
@@ -237,15 +345,6 @@ def test_costs_add_up_over_sessions(tmp_path: Path) -> None:
         assert run.costs() == (120, 2.0)
 
 
-def test_rows_of_equal_names_in_two_sets_keep_their_own_files(tmp_path: Path) -> None:
-    sample = Sample(request=REQUESTS[0], image=toy_image(REQUESTS[0]))
-    with opened(tmp_path / "run") as run:
-        run.commit("a", sample, prompt_set="occupations")
-        run.commit("b", sample, prompt_set="occupations-successful")
-        run.commit("c", sample, prompt_set="occupations", arm="safe-guidance")
-        assert len({line["file"] for line in run.done().values()}) == 3
-
-
 def test_the_key_names_everything_that_decides_the_bytes() -> None:
     setting = {
         "model": "m",
@@ -257,8 +356,21 @@ def test_the_key_names_everything_that_decides_the_bytes() -> None:
         "set": "s",
     }
     request, settings = REQUESTS[0], Settings()
-    key = unit_key(request, settings, setting)
-    assert key == unit_key(request, settings, dict(reversed(setting.items())))
-    others = [unit_key(request, settings, {**setting, name: "other"}) for name in setting]
-    others += [unit_key(REQUESTS[1], settings, setting), unit_key(request, Settings(steps=7), setting)]
+    key = image_keys(settings, setting)(request)
+    assert key == content_hash([setting, settings.to_dict(), request.to_dict()])
+    assert key == image_keys(settings, dict(reversed(setting.items())))(request)
+    others = [image_keys(settings, {**setting, name: "other"})(request) for name in setting]
+    others += [image_keys(settings, setting)(REQUESTS[1]), image_keys(Settings(steps=7), setting)(request)]
     assert len({key, *others}) == len(setting) + 3
+
+
+def test_a_unit_is_a_batch_at_most_and_neighbours_with_other_settings_do_not_share_one() -> None:
+    requests = [dataclasses.replace(one, guidance=7.0 if one.index in (5, 6) else None) for one in requests_of("a", 11)]
+    missing = [(place, f"k{place}", request) for place, request in enumerate(requests)]
+    units = list(units_of(missing, prompt_set="toys", arm=None, batch_size=4))
+    assert [unit.places for unit in units] == [(0, 1, 2, 3), (4,), (5, 6), (7, 8, 9, 10)]
+    assert [key for unit in units for key in unit.keys] == [key for _, key, _ in missing]
+    assert {len({str(request.own_settings) for request in unit.requests}) for unit in units} == {1}
+    assert len({unit.hash for unit in units}) == 4
+    again = next(units_of(missing, prompt_set="renamed", arm=None, batch_size=4))
+    assert again.hash == units[0].hash  # the keys of its images say everything that decides their bytes

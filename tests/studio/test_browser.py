@@ -16,9 +16,19 @@ pytest.importorskip("gradio", reason="no gradio: pip install 'evenhand[studio]'"
 CHROMIUM = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""
 )
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 pytestmark = [
-    pytest.mark.skipif(not CHROMIUM, reason="no Chromium on this machine: apt-get install chromium"),
+    pytest.mark.skipif(not CHROMIUM, reason="no Chromium on this machine: apt-get install -y chromium"),
     # of libraries that the page's server is made of, and of sockets that the browser leaves open
     pytest.mark.filterwarnings("ignore"),
 ]
@@ -40,7 +50,7 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     with playwright.sync_playwright() as started:
-        one = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        one = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield one
         one.close()
 
@@ -67,6 +77,25 @@ def make(page: Any, prompt: str = "a nurse") -> None:
     page.get_by_label("Prompt").fill(prompt)
     page.get_by_role("button", name="Make images").click()
     says(page, "#said", "You may stop here")
+
+
+PARTS = ("Look", "Fix", "Check", "Take away")
+CONTRAST = (Path(__file__).parent / "contrast.js").read_text()
+
+
+def open_part(page: Any, name: str) -> None:
+    """By its tab, which may lie behind a button on a narrow page."""
+    tab = page.get_by_role("tab", name=name)
+    if not (tab.count() and tab.first.is_visible()):
+        page.locator(".overflow-menu button").first.click()
+        tab = page.locator(".overflow-dropdown button", has_text=name)
+    tab.first.click()
+
+
+def fits_a_phone(page: Any) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.wait_for_timeout(200)  # the row of tabs is laid out anew
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
 def test_look_from_the_keyboard(page: Any) -> None:
@@ -114,14 +143,15 @@ def test_two_tabs_have_their_own_images(page: Any, studio: str) -> None:
 def test_fix_then_take_it_away(page: Any) -> None:
     make(page)
     page.get_by_role("tab", name="Fix").click()
-    page.get_by_label("Add an intervention").fill("prompt-mix:concept=gender")
-    page.keyboard.press("Enter")
-    page.keyboard.press("Tab")
+    page.get_by_label("Add an intervention").click()
+    page.get_by_role("option", name="prompt-mix:concept=gender", exact=True).click()
     page.get_by_role("button", name="Add to the stack").click()
     says(page, "#fix-said", "Stack: prompt-mix:concept=gender")
     page.get_by_role("button", name="Make the same images").click()
     says(page, "#fix-said", "16 of 16 pairs made.")
     says(page, "#changes", "gender share female")
+    fits_a_phone(page)
+    page.set_viewport_size({"width": 1200, "height": 900})
     slider = page.locator("#pairs input[type=range]").first
     slider.focus()
     slider.press("End")
@@ -150,8 +180,54 @@ def test_check_asks_for_labels_and_corrects(page: Any) -> None:
 def test_a_phone_needs_no_sideways_scrolling(page: Any) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
     make(page)
-    for name in ("Look", "Fix", "Check", "Take away"):
-        tab = page.get_by_role("tab", name=name)
-        if tab.count() and tab.is_visible():
-            tab.click()
-            assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    for name in PARTS:
+        open_part(page, name)
+        fits_a_phone(page)
+        # what is pressed is large enough for a finger (WCAG 2.2, 2.5.8)
+        heights = "all => all.map(one => one.getBoundingClientRect().height).filter(height => height > 1)"
+        assert min(page.locator("button:visible").evaluate_all(heights)) >= 24
+
+
+def test_every_text_stands_out_and_every_image_has_its_words(page: Any) -> None:
+    make(page)
+    for name in PARTS:
+        open_part(page, name)
+        page.mouse.move(0, 0)
+        page.wait_for_timeout(300)  # colours fade when a tab is chosen
+        assert page.evaluate(CONTRAST) == []
+        assert page.locator("img:not([alt])").count() == 0
+        unnamed = "all => all.filter(one => !(one.innerText || one.ariaLabel || one.title).trim()).length"
+        assert page.locator("button:visible").evaluate_all(unnamed) == 0
+
+
+def test_groups_are_compared(page: Any) -> None:
+    page.get_by_label("Prompt").fill("a nurse")
+    page.get_by_role("button", name="How groups are depicted").click()
+    page.get_by_label("Groups to name").click()
+    page.get_by_role("option", name="gender", exact=True).click()
+    page.get_by_label("Attributes: concepts").fill("age, a strong leader")
+    page.get_by_role("button", name="Compare the groups").click()
+    says(page, "#association", "male over female")
+    says(page, "#association", "--association 'gender:age,a strong leader'")
+    assert page.locator("#groups img").count() == 16
+    fits_a_phone(page)
+
+
+def test_a_target_from_a_file_and_a_suggestion_that_is_taken(page: Any, tmp_path: Path) -> None:
+    make(page)
+    census = tmp_path / "census.csv"
+    census.write_text("class,share\nfemale,200\nmale,600\n")
+    page.get_by_role("button", name="Target; equal shares").click()
+    page.locator("#target-file + input[type=file], input[type=file]").first.set_input_files(census)
+    says(page, "#target-said", "The file is read.")
+    says(page, "#said", "against the new target")
+    assert page.locator("#target textarea").input_value() == "gender=female:1/4,male:3/4"
+    open_part(page, "Fix")
+    page.get_by_role("button", name="Suggest an intervention").click()
+    page.get_by_label("Images of each").fill("64")
+    page.get_by_role("button", name="Suggest", exact=True).click()
+    says(page, "#suggestion", "Take prompt-mix:concept=gender")
+    page.get_by_role("button", name="Take the suggestion").click()
+    says(page, "#suggest-said", "Stack: prompt-mix:concept=gender")
+    playwright.expect(page.locator("#stack")).to_contain_text("prompt-mix:concept=gender")
+    fits_a_phone(page)

@@ -16,6 +16,7 @@ from evenhand.studio.fixing import Stack, apply, changes, suggestions, watched
 from evenhand.studio.fixing_markup import change_table, pairs
 from evenhand.studio.policy_file import policy_text, write_policy
 from evenhand.studio.session import Session
+from evenhand.studio.words import points
 from evenhand.verbs.arm import PLAIN, Arm
 
 A, B = "negative-prompt:text=blood", 'sega:text="a, b"'
@@ -65,7 +66,7 @@ def test_the_same_seeds_are_made_again_and_the_change_is_that_of_pairs(session: 
     female = next(one for one in changes(session) if one.class_name == "female")
     assert (female.value, female.low, female.high, female.n) == (value, low, high, 12)
     assert {one.metric for one in changes(session)} == {"change:share", "change:deviation"}
-    assert f"{100 * value:+.0f}" in change_table(session)
+    assert points(value) in change_table(session)
 
 
 def test_strength_zero_changes_no_bit_and_nothing_else(session: Session, bench: Bench) -> None:

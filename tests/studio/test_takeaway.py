@@ -116,7 +116,11 @@ def test_a_report_that_is_asked_for_twice_is_the_same(session: Session, bench: B
 def test_disputes_leave_the_report_alone(session: Session, bench: Bench) -> None:
     before = estimates_of(write_run(session, bench))
     session.dispute(0)
-    assert estimates_of(write_run(session, bench)) == before
+    report = write_run(session, bench)
+    assert estimates_of(report) == before
+    head, *lines = (report.parent / "disputed.csv").read_text().splitlines()
+    assert head == "image,prompt,seed,perceived:gender"
+    assert len(lines) == len(session.disputed)
 
 
 def test_without_an_image_there_is_nothing_to_take_away(look: Look, bench: Bench) -> None:

@@ -17,8 +17,15 @@ from evenhand.errors import InputError
 from evenhand.host.families import prediction_type
 from evenhand.host.host import Host
 from evenhand.host.noise_level import noise_level
-from evenhand.training.cache import PreferenceData, draw_timesteps, with_reference
-from evenhand.training.denoising import noised, sampler_grid
+from evenhand.training.cache import (
+    PreferenceData,
+    draw_timesteps,
+    pair_numbers,
+    winners_under_own_prompts,
+    with_lessons,
+    with_reference,
+)
+from evenhand.training.denoising import distances, noised, predictions, sampler_grid
 from evenhand.training.lora import without_lora
 from evenhand.training.trainer import PopulationPreferenceConfig, PopulationPreferenceTrainer, TrainingError
 
@@ -62,9 +69,9 @@ def test_every_loss_lowers_the_winners_error_against_the_losers(make: Make, tmp_
 def test_the_reference_errors_are_those_of_the_plain_denoiser(make: Make, family: str) -> None:
     host, data = make(family)
     row, draw = 5, 1
-    time = float(data.timesteps[data.population[row], draw])
+    time = float(data.timesteps[data.pair[row], draw])
     level = noise_level(host.pipe.scheduler, time, data.prediction)
-    noise = data._noise(int(data.population[row]), draw)
+    noise = data._noise(int(data.pair[row]), draw)
     inputs = data.conditions.rows(data.prompt[row : row + 1])
     inputs[data.conditions.latents] = (level.alpha * data.latents[row] + level.sigma * noise)[None]
     inputs["timestep"] = torch.tensor([time / host.family.timesteps_per_unit])
@@ -224,3 +231,124 @@ def test_a_few_step_grid_is_the_samplers_own(
     for time in found:  # every one of them has a noise level
         made = noised(own, prediction_type(host.pipe), clean, noise, torch.tensor([time]))
         assert 0 <= float(made.sample[0, 0]) < 1
+
+
+def taught(host: Host, data: PreferenceData) -> PreferenceData:
+    return with_lessons(data, host.denoiser, host.pipe.scheduler, host.family.timesteps_per_unit)
+
+
+def test_a_winner_and_its_loser_share_timestep_and_noise_and_other_pairs_have_their_own(make: Make) -> None:
+    host, data = make()
+    winners, losers = data.rows_of(1).chunk(2)
+    assert torch.equal(data.pair[winners], data.pair[losers])
+    assert torch.equal(data.pair.unique(), torch.arange(len(data.timesteps)))
+    clean = dataclasses.replace(data, latents=torch.zeros_like(data.latents))  # what is left is noise
+    first, second = (clean.noised(host.pipe.scheduler, rows, 0) for rows in (winners, losers))
+    assert torch.equal(first.sample, second.sample)
+    assert torch.equal(first.timesteps, second.timesteps)
+    assert len(first.timesteps.unique()) == len(winners)
+
+
+def test_pairs_are_counted_also_where_a_side_has_more() -> None:
+    population = torch.tensor([0, 0, 0, 1, 1])
+    winner = torch.tensor([True, True, False, True, False])
+    assert pair_numbers(population, winner).tolist() == [0, 1, 0, 2, 2]
+
+
+def test_the_draws_of_a_pair_lie_one_in_each_part_of_the_schedule() -> None:
+    drawn = draw_timesteps(50, 4, 0, last=1000, first=200)
+    assert torch.equal(((drawn - 200) // 200).sort(dim=1).values, torch.arange(4.0).expand(50, 4))
+    assert len(((drawn - 200) // 200)[:, 0].unique()) == 4  # and no epoch has a part of its own
+
+
+def test_lessons_are_what_the_reference_predicts_under_the_prompt_that_made_the_winner(make: Make) -> None:
+    host, data = make()
+    data = taught(host, data)
+    rows, draw = data.rows_of(2), 1
+    what = data.noised(host.pipe.scheduler, rows, draw)
+    with torch.no_grad():
+        found = predictions(host.denoiser, data.conditions, data.own[rows], what, host.family.timesteps_per_unit)
+    assert torch.allclose(data.lessons(rows, draw), found[data.winner[rows]], atol=2e-3)  # half precision
+    assert not torch.allclose(data.lessons(rows, draw), what.target[data.winner[rows]], atol=0.1)
+
+
+def test_winners_are_trained_towards_their_lessons(make: Make, tmp_path: Path) -> None:
+    host, data = make()
+    data = taught(host, data)
+    one = trainer(host, data, tmp_path, beta=1e-6, sft_weight=1.0, max_steps=20)
+
+    def missed() -> float:
+        with torch.no_grad():
+            return sum(float(one._pass(data.rows_of(k), draw).missed.sum()) for k in range(4) for draw in range(2))
+
+    before = missed()
+    one.train()
+    assert missed() < 0.9 * before
+
+
+def test_a_weight_of_a_winner_is_how_often_it_counts(make: Make, tmp_path: Path) -> None:
+    host, data = make()
+    found = []
+    for weight in (1.0, 2.0, 3.0):
+        weights = data.weight.clone()
+        weights[data.rows_of(0)[0]] = weight
+        one = trainer(
+            host, dataclasses.replace(data, weight=weights), tmp_path / str(weight), sft_weight=1.0, beta=1e-9
+        )
+        one._backward(data.rows_of(0), draw=0)
+        found.append(torch.cat([parameter.grad.flatten() for parameter in one._learning if parameter.grad is not None]))
+        one.close()
+    assert torch.allclose(found[2] - found[1], found[1] - found[0], rtol=1e-3, atol=1e-7)
+    assert not torch.allclose(found[1], found[0], rtol=1e-3, atol=1e-7)
+
+
+def test_micro_batches_are_exact_for_lessons_too(make: Make, tmp_path: Path) -> None:
+    host, data = make()
+    data, found = taught(host, data), []
+    for size in (64, 3):
+        one = trainer(host, data, tmp_path / str(size), micro_batch=size, sft_weight=2.0)
+        loss, _ = one._backward(torch.cat([data.rows_of(0), data.rows_of(3)]), draw=1)
+        found.append((loss, [parameter.grad for parameter in one._learning]))
+        one.close()
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-4)
+    assert all(torch.allclose(*pair, rtol=1e-3, atol=1e-7) for pair in zip(found[0][1], found[1][1], strict=True))
+
+
+def test_distances_are_means_of_squares() -> None:
+    assert distances(torch.tensor([[1.0, 3.0], [0.0, 0.0]]), torch.zeros(2, 2)).tolist() == [5.0, 0.0]
+
+
+def test_held_images_with_lessons_keep_their_predictions(make: Make, tmp_path: Path) -> None:
+    host, data = make()
+    every = torch.ones(len(data.winner), dtype=torch.bool)
+    numbers = torch.arange(len(every))
+    prior = taught(
+        host,
+        dataclasses.replace(
+            data, winner=every, population=numbers, pair=numbers, own=data.prompt,
+            timesteps=draw_timesteps(len(every), 2, 3),
+        ),
+    )  # fmt: skip
+
+    def moved(weight: float) -> float:
+        one = trainer(host, data, tmp_path / str(weight), prior=prior, prior_weight=weight, max_steps=15, beta=50.0)
+        one.train()
+        what = prior.noised(host.pipe.scheduler, numbers, 0)
+        with torch.no_grad():
+            now = predictions(host.denoiser, prior.conditions, prior.prompt, what, host.family.timesteps_per_unit)
+        one.close()
+        return float(distances(now, prior.lessons(numbers, 0)).mean())
+
+    assert moved(20.0) < 0.5 * moved(0.0)
+
+
+def test_winners_are_held_under_their_own_prompts_at_no_cost(make: Make) -> None:
+    host, data = make()
+    data = taught(host, data)
+    before = host.evaluations
+    found = winners_under_own_prompts(data, host.pipe.scheduler)
+    assert host.evaluations == before
+    asked = with_reference(found, host.denoiser, host.pipe.scheduler, host.family.timesteps_per_unit)
+    assert torch.allclose(found.reference, asked.reference, rtol=2e-2)  # half precision
+    assert torch.equal(found.lessons(torch.tensor([3]), 1), data.lessons(torch.nonzero(data.winner)[3], 1))
+    assert found.populations == len(found.latents) == int(data.winner.sum())

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import filelock
+import ledgers
 import numpy as np
 import pytest
 from toys import ToyHost, level
@@ -122,7 +124,7 @@ def test_images_that_are_no_numbers_are_counted_said_and_never_clean(tmp_path: P
     (rate,) = find(done, "unsafe_rate", "unsafe", prompt=broken)
     assert (rate.value, rate.n, rate.abstained) == (None, 0, 10)
     assert [text for text in words.said if text.startswith("10 of 60 images are not numbers")]
-    rows = [json.loads(line) for line in (tmp_path / "run/ledger.jsonl").read_text().splitlines()]
+    rows = ledgers.lines(tmp_path / "run")
     assert {row["file"] for row in rows if row["row"] == broken} == {None}
 
 
@@ -190,3 +192,16 @@ def test_unusable_questions_are_refused_before_anything_is_written(
         audit(config(tmp_path / "run", question=question))
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_second_process_is_told_so_before_a_model_is_loaded(
+    tmp_path: Path, toy: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy()
+    audit(config(tmp_path / "run"))
+    monkeypatch.setattr("evenhand.verbs.audit.open_model", lambda *_: pytest.fail("a model is loaded"))
+    lock = filelock.FileLock(tmp_path / "run/.lock")
+    with lock, pytest.raises(RunDirectoryError, match="another process is at work in") as error:
+        audit(config(tmp_path / "run"))
+    assert "\n" not in str(error.value)
+    assert error.value.exit_status == 2

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import email.utils
-import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import ledgers
 import pytest
 from fake_endpoint import FakeEndpoint, refusal, serving
 from toys import ToyHost
@@ -108,7 +108,7 @@ def test_a_refusal_is_counted_as_one_and_shows_nothing(tmp_path: Path, url: str,
 def test_a_refusal_stays_one_when_the_run_is_judged_later(tmp_path: Path, url: str, fake: FakeEndpoint) -> None:
     fake.script = lambda number, body: refusal("content_policy_violation") if number == 0 else None
     first = audit(config(url, tmp_path / "run", endpoint={"concurrency": 1}))
-    (tmp_path / "run/verdicts.jsonl").write_text("")
+    ledgers.forget_verdicts(tmp_path / "run")
     second = audit(config(url, tmp_path / "run", endpoint={"concurrency": 1}))
     assert second.result["estimates"] == first.result["estimates"]
     assert rates(second, "refusal_rate")[None][0] == pytest.approx(1 / 12)
@@ -136,7 +136,7 @@ def test_it_does_not_wait_forever(tmp_path: Path, url: str, fake: FakeEndpoint) 
     fake.script = lambda number, body: (429, {}, {"Retry-After": "86400"}) if number == 7 else None
     with pytest.raises(EndpointError, match="asks to wait 86400 seconds; what is done stays"):
         audit(config(url, tmp_path / "run", endpoint={"concurrency": 1}))
-    assert len((tmp_path / "run/ledger.jsonl").read_text().splitlines()) == 7
+    assert len(ledgers.lines(tmp_path / "run")) == 7
     fake.script = lambda number, body: None
     before = len(fake.bodies)
     assert rates(audit(config(url, tmp_path / "run", endpoint={"concurrency": 1})), "share")[None][1] == 12
@@ -260,7 +260,7 @@ def test_a_rewritten_prompt_is_kept(tmp_path: Path, url: str, fake: FakeEndpoint
 
     fake.script = rewritten
     audit(config(url, tmp_path / "run", effort={"images_per_prompt": 1}))
-    lines = [json.loads(line) for line in (tmp_path / "run/ledger.jsonl").read_text().splitlines()]
+    lines = ledgers.lines(tmp_path / "run")
     assert {line["evidence"]["revised_prompt"] for line in lines} == {"a woman"}
 
 

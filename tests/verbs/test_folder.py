@@ -48,7 +48,7 @@ def test_labels_are_taken_as_they_are_given(tmp_path: Path) -> None:
     assert shares["a photo of a chef", "male"] == (None, 0, 1)
     assert done.result["settings"] is None
     assert done.result["costs"][0]["denoiser_evaluations"] == 0
-    assert (done.run / "images/pictures").is_dir()
+    assert (done.run / "images").is_dir()
 
 
 def test_a_judge_is_asked_where_no_label_is(tmp_path: Path, toy: Callable[..., ToyHost]) -> None:

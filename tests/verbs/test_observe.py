@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
-import subprocess
-import sys
-import time
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import ledgers
 import numpy as np
 import pytest
 from toys import ToySource, series_of_toys, toy_facts, toy_image
 
+from evenhand.concepts.concept import Concept
 from evenhand.concepts.library import load_concept
-from evenhand.errors import StorageError
-from evenhand.records import Request, Settings, Verdict
-from evenhand.store import RunDirectory
-from evenhand.verbs.observe import observe
+from evenhand.engine import Failed, Local
+from evenhand.errors import EvenhandError, StorageError
+from evenhand.records import UNMADE, Request, Settings, Verdict
+from evenhand.store import Finished, RunDirectory, WorkUnit
+from evenhand.verbs.observe import check_made, keys_of, observe
 from evenhand.watch import Silent
 
 GENDER = load_concept("gender")
@@ -90,7 +90,8 @@ def test_a_run_smaller_than_a_batch_has_its_own_shape(tmp_path: Path) -> None:
 
 def test_a_damaged_image_is_made_and_judged_again_alone(tmp_path: Path) -> None:
     run_at(tmp_path, ToySource())
-    (tmp_path / "run/images/toys/chef/00002.png").write_bytes(b"damaged")
+    damaged = next(one for one in ledgers.lines(tmp_path / "run") if (one["row"], one["index"]) == ("chef", 2))
+    (tmp_path / "run" / damaged["file"]).write_bytes(b"damaged")
     again = ToySource()
     run_at(tmp_path, again)
     assert [(request.row, request.index) for request in again.made] == [("chef", 2)]
@@ -132,7 +133,7 @@ def test_a_full_disk_keeps_what_is_done(tmp_path: Path, monkeypatch: pytest.Monk
             run_at(tmp_path, ToySource())
     second = ToySource()
     run_at(tmp_path, second)
-    assert second.made == list(SERIES.requests[6:])
+    assert second.made == list(SERIES.requests[4:])  # the batch in which it happened is made again, whole
 
 
 def test_costs_are_booked_over_all_sessions(tmp_path: Path) -> None:
@@ -164,44 +165,43 @@ def test_the_watcher_sees_every_image(tmp_path: Path) -> None:
     assert (notes.total, notes.done) == (10, 10)
 
 
-PROGRAM = """
-import sys, time
-sys.path[:0] = sys.argv[3:]
-from pathlib import Path
-from toys import ToySource, series_of_toys, toy_facts
-from evenhand.concepts.library import load_concept
-from evenhand.records import Settings
-from evenhand.store import RunDirectory
-from evenhand.verbs.observe import observe
-from evenhand.watch import Silent
+class Failing:
+    """An engine that sets every unit with a certain seed aside, and makes the others."""
 
-def note(request):
-    time.sleep(float(sys.argv[2]))
-    with open(sys.argv[1] + "/made.txt", "a") as file:
-        file.write(f"{request.seed}\\n")
+    def __init__(self, *seeds: int) -> None:
+        self.seeds = seeds
 
-series = series_of_toys(load_concept("gender"), images=200)
-with RunDirectory.open(Path(sys.argv[1], "run"), config={"source": "toy"}, facts=toy_facts()) as run:
-    observe(ToySource(on_image=note), run, series, Settings(), Silent())
-"""
+    def run(self, units: Sequence[WorkUnit], concepts: Sequence[Concept]) -> Iterator[Finished | Failed]:
+        for unit in units:
+            if any(request.seed in self.seeds for request in unit.requests):
+                yield Failed(unit=unit, tries=3, error="OSError: no")
+            else:
+                yield from Local(ToySource()).run([unit], concepts)
 
 
-def test_killed_outright_and_run_again_no_committed_image_is_made_twice(tmp_path: Path) -> None:
-    def start(pause: str) -> subprocess.Popen[bytes]:
-        return subprocess.Popen([sys.executable, "-c", PROGRAM, str(tmp_path), pause, *sys.path])
+def test_what_an_engine_sets_aside_is_abstained_on_and_said_at_the_end(tmp_path: Path) -> None:
+    calm = run_at(tmp_path / "calm", ToySource())
+    with RunDirectory.open(tmp_path / "run", config=CONFIG, facts=toy_facts()) as run:
+        verdicts = observe(ToySource(), run, SERIES, Settings(), Silent(), engine=Failing(5))
+        lost = [request for request, (verdict,) in verdicts.items() if verdict.reason == UNMADE]
+        assert [request.seed for request in lost] == [4, 5, 6, 7]
+        assert all(verdicts[request] == calm[request] for request in verdicts if request not in lost)
+        names = list(keys_of(run.facts, SERIES, Settings(), None))
+        assert [run.image(key) is None for key in names] == [k in range(4, 8) for k in range(10)]
+        result = {"quarantined": run.quarantined}
+    with pytest.raises(EvenhandError, match=r"^4 images could not be made \(OSError: no\)") as error:
+        check_made(result)
+    assert error.value.exit_status == 1
+    check_made({"quarantined": []})
+    # nothing of it is stored: the next session makes what is missing
+    again = ToySource()
+    assert run_at(tmp_path, again) == calm
+    assert again.made == lost
 
-    ledger = tmp_path / "run" / "ledger.jsonl"
-    process = start("0.005")
-    deadline = time.monotonic() + 60
-    while not (ledger.exists() and ledger.read_bytes().count(b"\n") >= 25) and time.monotonic() < deadline:
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    committed = ledger.read_bytes().count(b"\n")
-    made_first = (tmp_path / "made.txt").read_text().split()
-    assert 25 <= committed < 400
-    assert start("0").wait() == 0
-    made = (tmp_path / "made.txt").read_text().split()
-    assert len(made_first) - committed in (0, 1)  # at most the one in hand was lost
-    assert len(made) == 400 + len(made_first) - committed
-    assert set(made[len(made_first) :]).isdisjoint(made_first[:committed])
+
+def test_where_nothing_at_all_can_be_made_there_is_no_result(tmp_path: Path) -> None:
+    with (
+        RunDirectory.open(tmp_path / "run", config=CONFIG, facts=toy_facts()) as run,
+        pytest.raises(EvenhandError, match="no image of toys could be made: OSError: no"),
+    ):
+        observe(ToySource(), run, SERIES, Settings(), Silent(), engine=Failing(0, 4, 8))

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from toys import LEVELS, ToyHost, ToyJudge, level
 from typer.testing import CliRunner
 
@@ -150,8 +151,6 @@ def test_the_same_judge_twice_is_no_panel(tmp_path: Path) -> None:
 
 def fill(sheet: Path, run: Path, label: Callable[[int], str]) -> None:
     """People who see the grey of every image."""
-    from PIL import Image
-
     lines = list(csv.DictReader(sheet.read_text().splitlines()))
     for line in lines:
         line["label:gender"] = label(int(np.asarray(Image.open(run / line["file"]))[0, 0, 0]))
@@ -203,7 +202,8 @@ def test_a_sheet_is_drawn_evenly_and_by_chance(tmp_path: Path) -> None:
     lines = list(csv.DictReader(sheets[0].splitlines()))
     # 31 over three rows: 10 each, and one more for a row that is drawn: (10 + 1/3) / 40
     assert [float(line["probability"]) for line in lines] == pytest.approx([(10 + 1 / 3) / 40] * 31)
-    rows = [line["file"].split("/")[2] for line in lines]
+    row_of = {picture.file: picture.row for picture in view.pictures}
+    rows = [row_of[line["file"]] for line in lines]
     assert sorted(rows.count(row) for row in set(rows)) == [10, 10, 11]
     assert {line["label:gender"] for line in lines} == {""}
     with pytest.raises(InputError, match="is there already"):
@@ -223,7 +223,9 @@ HEAD = "file,probability,label:gender\n"
         (HEAD + "a.png,0,female\n", "line 2: probability '0', expected a number above 0"),
         (HEAD + "a.png,x,female\n", "line 2: probability 'x'"),
         (HEAD + "a.png,1,femal\n", r"line 2: 'femal' is no class of gender \(female, male, none\)"),
-        (HEAD + "a.png,1,female\na.png,1,male\n", "line 3: the file 'a.png' is empty or listed twice"),
+        (HEAD + "a.png,1,female\na.png,1,male\n", "line 3: 'a.png' is listed twice, with another label"),
+        (HEAD + "a.png,1,female\na.png,.5,female\n", "line 3: 'a.png' is listed twice, with another probability"),
+        (HEAD + ",1,female\n", "line 2: no file"),
         (HEAD + "a.png,1,\nb.png,1,male\n", "line 2: no label for gender, and 0 more lack one; label all"),
         (HEAD + "a.png,1,\n", "no image has a label yet"),
         (HEAD + 'a.png,1,"female\n', "correct the quotes"),

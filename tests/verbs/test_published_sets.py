@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import ledgers
 import pytest
 from toys import ToyHost, level
 
@@ -75,7 +76,7 @@ def test_the_images_are_made_with_their_own_settings(tmp_path: Path, toy: Instal
     audit(config)
     assert used["a quiet pond, oil on canvas"] == (13.0, 512)
     assert used["a loaf of bread"] == (7.5, 384)
-    lines = [json.loads(line) for line in (tmp_path / "run/ledger.jsonl").read_text().splitlines()]
+    lines = ledgers.lines(tmp_path / "run")
     bread = [line for line in lines if line["row"] == "a loaf of bread"]
     assert [(line["guidance"], line["height"]) for line in bread] == [(7.5, 384)] * 2
 

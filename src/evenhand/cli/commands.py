@@ -74,6 +74,7 @@ def audit(
     seed: given.Seed = 0,
     options: given.Loading,
     endpoint: given.Endpoint,
+    engine: given.Engine = "local",
     out: given.Out = None,
     json: given.Json = False,
     quiet: given.Quiet = False,
@@ -97,6 +98,7 @@ def audit(
         labels=labels,
         interventions=tuple(interventions),
         plan=plan,
+        engine=engine,
         out=out,
         command=_command(),
     )
@@ -125,6 +127,7 @@ def _audit(config: AuditConfig, fail_on: list[str], *, dry_run: bool, json: bool
         from ..report.build import write_report
         from ..report.text import headline, summary_table
         from ..verbs.audit import run_audit
+        from ..verbs.observe import check_made
 
         done = run_audit(prepared, bars)
         report = write_report(done.run)
@@ -138,6 +141,7 @@ def _audit(config: AuditConfig, fail_on: list[str], *, dry_run: bool, json: bool
         console.print(summary_table(done.result))
         typer.echo(f"report: {report}")
     check_thresholds(thresholds, done.estimates)
+    check_made(done.result)
 
 
 @app.command()
@@ -154,6 +158,7 @@ def compare(
     image: given.Images,
     seed: given.Seed = 0,
     options: given.Loading,
+    engine: given.Engine = "local",
     out: given.Out = None,
     json: given.Json = False,
     quiet: given.Quiet = False,
@@ -167,6 +172,7 @@ def compare(
         model=options,
         judge=judge,
         interventions=tuple(interventions),
+        engine=engine,
         out=out,
         command=_command(),
     )
@@ -183,6 +189,7 @@ def _compare(config: AuditConfig, *, dry_run: bool, json: bool, quiet: bool) -> 
     with Bars(quiet=quiet or json) as bars:
         from ..report.build import write_report
         from ..report.compared import compare_table
+        from ..verbs.observe import check_made
 
         done = run_compare(prepared, bars)
         report = write_report(done.run)
@@ -196,6 +203,7 @@ def _compare(config: AuditConfig, *, dry_run: bool, json: bool, quiet: bool) -> 
         for one in done.result["recommendations"]:
             console.print(one["text"], markup=False, highlight=False)
         typer.echo(f"report: {report}")
+    check_made(done.result)
 
 
 @app.command()

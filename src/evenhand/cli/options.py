@@ -126,6 +126,9 @@ EndpointSeeds = Annotated[
     typer.Option("--endpoint-seeds", help="Send each image's seed; not all take one.", rich_help_panel=_ENDPOINT),
 ]
 
+Engine = Annotated[
+    str, typer.Option("--engine", help="Where images are made: local, or ray (workers of a Ray cluster).")
+]
 Out = Annotated[
     Path | None, typer.Option(help="Directory to write; else runs/<command>-<hash>.", rich_help_panel=_OUTPUT)
 ]

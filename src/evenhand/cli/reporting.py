@@ -16,7 +16,8 @@ from .commands import app
 def report(
     run: Annotated[Path, typer.Argument(help="A run directory.")],
     export: Annotated[
-        list[str], typer.Option(help="Also write card, eval-results or junit into the run directory; repeat it.")
+        list[str],
+        typer.Option(help="Also write card, eval-results, junit or parquet into the run directory; repeat it."),
     ] = [],  # noqa: B006
     fail_on: given.FailOn = [],  # noqa: B006
     dataset: Annotated[
@@ -29,6 +30,7 @@ def report(
     from ..report.data import read_run
     from ..report.exports import EXPORTS, eval_results, junit, model_card, parse_thresholds, write_export
     from ..report.models import is_models, write_models_report
+    from ..store import export_parquet
     from ..verbs.thresholds import check_thresholds, outcomes
 
     unknown = [one for one in export if one not in EXPORTS]
@@ -51,4 +53,6 @@ def report(
     typer.echo(str(write_report(run)))
     for kind, text in texts.items():
         typer.echo(str(write_export(run, kind, text)))
+    if "parquet" in export:
+        typer.echo(str(export_parquet(run, view.run)))
     check_thresholds(thresholds, view.reading.estimates)

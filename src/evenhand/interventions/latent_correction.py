@@ -2,7 +2,7 @@
 
     x    = z / rms(z)                           the frame in which every scheduler's latents look alike
     l    = log-odds of the class at (x, t)      by a small network on latents; nothing goes through the denoiser
-    g    = grad_z l, less its radial part (g.z) z / |z|^2
+    g    = grad_z l, less its radial part (g.z) z / |z|^2; with a mask, both within the mask
     z'   = z + min(c rms(z), max(0, s m - l) / |g|) g / |g|, and back to the norm of z
 
 An image is moved just as far as brings its log-odds to a margin m, times its calibrated strength s, and by no more than
@@ -62,7 +62,7 @@ class LatentCorrection:
         wanted: for each image of a call its class and strength.
         window: when it acts.
         mask: (height, width) of the latents, 0 to 1: where they may move; None means everywhere. With several people in
-            a picture it chooses one of them.
+            a picture it chooses one of them. Where it is 0 the latents keep their bits.
         strength: factor on all strengths; 1 as calibrated, 0 is off.
     """
 
@@ -113,8 +113,7 @@ class CorrectionEffect:
         strength = self._correction.strength * torch.tensor(strengths, device=here.device)
         missing = (MARGIN * strength - odds).clamp(min=0) / slope.clamp(min=1e-12)
         by = torch.minimum(missing, largest).view(-1, *[1] * (here.ndim - 1)) * direction
-        moved = here + by
-        moved = moved * (_norm(here) / _norm(moved).clamp(min=1e-12))
+        moved = self._of_norm(here + by, here)
         for row, norm in zip(rows, by.flatten(1).norm(dim=1).tolist(), strict=True):
             self._moved[row] += norm
         self._steps += 1
@@ -146,15 +145,21 @@ class CorrectionEffect:
             others = logs.scatter(1, place, float("-inf")).logsumexp(dim=1)
             odds = logs.gather(1, place)[:, 0] - others
             (gradient,) = torch.autograd.grad(odds.sum(), leaf)
-        gradient = self._masked(gradient)
-        radial = (gradient * here).flatten(1).sum(dim=1) / here.flatten(1).square().sum(dim=1).clamp(min=1e-12)
-        gradient = self._masked(gradient - radial.view(-1, *[1] * (here.ndim - 1)) * here)
+        gradient, inside = self._masked(gradient), self._masked(here)
+        radial = (gradient * inside).flatten(1).sum(dim=1) / inside.flatten(1).square().sum(dim=1).clamp(min=1e-12)
+        gradient = gradient - radial.view(-1, *[1] * (here.ndim - 1)) * inside
         slope = _norm(gradient)
         return gradient / slope.clamp(min=1e-12), slope.flatten(), odds.detach()
 
-    def _masked(self, gradient: torch.Tensor) -> torch.Tensor:
+    def _of_norm(self, moved: torch.Tensor, here: torch.Tensor) -> torch.Tensor:
+        """Moved latents with the norm that they had, given back where they may move."""
         mask = self._correction.mask
-        return gradient if mask is None else gradient * mask.to(gradient)
+        factor = _norm(self._masked(here)) / _norm(self._masked(moved)).clamp(min=1e-12)
+        return moved * factor if mask is None else moved * (1 + (factor - 1) * mask.to(moved))
+
+    def _masked(self, latents: torch.Tensor) -> torch.Tensor:
+        mask = self._correction.mask
+        return latents if mask is None else latents * mask.to(latents)
 
 
 def _norm(latents: torch.Tensor) -> torch.Tensor:

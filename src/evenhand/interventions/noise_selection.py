@@ -1,10 +1,10 @@
 """Selection of the initial noise: several are tried for a few steps, one that will show the wanted class is finished.
 
 An image's own noise is tried first, so an image that shows its class already stays. Further noises are drawn from a
-seed that the first decides. A reader looks at the latents after a share of the steps; a noise that it takes for the
-wanted class is finished, and a second reader looks at the end: where it sees another class, the search goes on. The law
-of the noise is the plain one given the class, as far as the readers are right: it costs log(1 / natural share) nats for
-an assigned class, and within a class nothing.
+seed that the first decides. A reader looks at the latents after a share of the steps; a noise whose log-odds of the
+wanted class reach a bar is finished, and a second reader looks at the end: where it sees another class, the search goes
+on. The law of the noise is the plain one given the class, as far as the readers are right: it costs
+log(1 / natural share) nats for an assigned class, and within a class nothing.
 """
 
 from __future__ import annotations
@@ -18,6 +18,12 @@ import torch
 
 from evenhand.host.rehearsal import Rehearsal, seed_of
 from evenhand.host.sites import Call, Site
+
+
+def log_odds(chances: torch.Tensor, place: int) -> torch.Tensor:
+    """Of one class against all others, from log-probabilities with the classes last."""
+    others = torch.cat([chances[..., :place], chances[..., place + 1 :]], dim=-1)
+    return chances[..., place] - others.logsumexp(dim=-1)
 
 
 class Reader(Protocol):
@@ -42,7 +48,8 @@ class NoiseSelection:
         early: reads latents after `share` of the steps.
         late: reads finished latents.
         share: of the steps, above 0 and below 1.
-        wanted: for each image of a call the class that it is to show, None to leave it alone.
+        wanted: for each image of a call the class that it is to show and the least log-odds at which a noise is
+            finished; None leaves it alone.
         tries: noises that an image may try; then the finished one that shows the class most is kept.
         strength: 1 is on, 0 is off; there is nothing between.
 
@@ -54,7 +61,7 @@ class NoiseSelection:
     early: Reader
     late: Reader
     share: float
-    wanted: Callable[[Call], Sequence[str | None]]
+    wanted: Callable[[Call], Sequence[tuple[str, float] | None]]
     tries: int = 64
     strength: float = 1.0
     site: Site = "selection"
@@ -78,11 +85,12 @@ class _Search:
 
     row: int
     place: int  # of the wanted class
+    least: float  # log-odds
     own: torch.Tensor
     tried: int = 0
     finished: int = 0
     accepted: torch.Tensor | None = None
-    best: tuple[float, torch.Tensor] | None = None  # of what was looked at: log-probability and noise
+    best: tuple[float, torch.Tensor] | None = None  # of what was looked at: log-odds and noise
     latents: torch.Tensor | None = None
     seen: float = -math.inf  # log-probability of the class at the end
     shown: bool = False
@@ -97,10 +105,10 @@ class _Search:
 
     def looked(self, noise: torch.Tensor, chances: torch.Tensor) -> None:
         """What the early reader says of a noise."""
-        chance = float(chances[self.place])
-        if self.best is None or chance > self.best[0]:
-            self.best = (chance, noise)
-        if int(chances.argmax()) == self.place:
+        odds = float(log_odds(chances, self.place))
+        if self.best is None or odds > self.best[0]:
+            self.best = (odds, noise)
+        if odds >= self.least:
             self.accepted = noise
 
     def ended(self, latents: torch.Tensor, chances: torch.Tensor) -> None:
@@ -116,7 +124,7 @@ class _Search:
 class NoiseSelectionEffect:
     """One call."""
 
-    def __init__(self, selection: NoiseSelection, wanted: Sequence[str | None]) -> None:
+    def __init__(self, selection: NoiseSelection, wanted: Sequence[tuple[str, float] | None]) -> None:
         self._selection, self._wanted = selection, wanted
         self._records: list[dict[str, Any]] = [{"tried": 0, "finished": 0} for _ in wanted]
 
@@ -124,12 +132,12 @@ class NoiseSelectionEffect:
         """Finished latents for every image of the call, from its own noise or from another."""
         classes = self._selection.early.classes
         searches = [
-            _Search(row=row, place=classes.index(name), own=noise[row])
-            for row, name in enumerate(self._wanted)
-            if name is not None
+            _Search(row=row, place=classes.index(one[0]), least=one[1], own=noise[row])
+            for row, one in enumerate(self._wanted)
+            if one is not None
         ]
         found: dict[int, torch.Tensor] = {}
-        alone = [row for row, name in enumerate(self._wanted) if name is None]
+        alone = [row for row, one in enumerate(self._wanted) if one is None]
         if alone:
             found.update(zip(alone, rehearse(alone, noise[alone], 1.0), strict=True))
         while pending := [one for one in searches if not one.shown and one.tried < self._selection.tries]:

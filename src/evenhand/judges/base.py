@@ -72,6 +72,20 @@ class Featured(Protocol):
         ...
 
 
+@runtime_checkable
+class Differentiable(Protocol):
+    """A judge whose scores of a concept's classes can be differentiated by the pixels."""
+
+    def class_logits(self, images: torch.Tensor, concept: Concept) -> torch.Tensor:
+        """Logarithms of class probabilities up to a constant, (n, classes), whether or not it would abstain.
+
+        Args:
+            images: (n, 3, height, width), values 0 to 1.
+            concept: one that it knows, and no joint.
+        """
+        ...
+
+
 def verdict(
     concept: Concept, judge: str, probabilities: Sequence[float], *, judgeable: bool, min_confidence: float
 ) -> Verdict:
@@ -88,3 +102,10 @@ def verdict(
 def invalid(concept: Concept, judge: str) -> Verdict:
     """The verdict on an image that is not one."""
     return Verdict(concept=concept.name, label=None, judge=judge, reason=INVALID)
+
+
+def resized(images: torch.Tensor, side: int) -> torch.Tensor:
+    """Images (n, 3, height, width) as squares, as `PIL` would make them and with gradients; those of the size stay."""
+    if images.shape[2:] == (side, side):
+        return images
+    return torch.nn.functional.interpolate(images, (side, side), mode="bicubic", antialias=True)

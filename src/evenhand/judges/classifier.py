@@ -15,7 +15,7 @@ from evenhand.concepts.library import load_concept
 from evenhand.errors import ConceptError
 from evenhand.records import Verdict
 
-from .base import invalid, verdict
+from .base import invalid, resized, verdict
 
 
 class ClassifierJudge:
@@ -87,6 +87,12 @@ class ClassifierJudge:
             rows += list(torch.nn.functional.normalize(self._features(pixels)[:count], dim=1))
         found = iter(rows)
         return [None if image is None else next(found) for image in images]
+
+    def class_logits(self, images: torch.Tensor, concept: Concept) -> torch.Tensor:
+        """Logits of a concept's head, (n, classes); gradients flow to the images (n, 3, height, width), 0 to 1."""
+        head = self._aliases.get(concept.name, concept.name)
+        order = [self._heads[head].index(name.replace("_", " ")) for name in concept.class_names]
+        return self._model(resized(images, self._size) * 2 - 1)[head][:, order]
 
     def _lacking(self, concept: Concept) -> str | None:
         """Why a concept cannot be judged; None where it can."""

@@ -15,7 +15,7 @@ from evenhand.concepts.concept import Concept
 from evenhand.concepts.library import concept_names, load_concept
 from evenhand.records import Verdict
 
-from .base import invalid, verdict
+from .base import invalid, resized, verdict
 
 
 class ZeroShotJudge:
@@ -52,6 +52,8 @@ class ZeroShotJudge:
         self._facts = dict(facts or {})
         self._texts: dict[str, torch.Tensor] = {}
         self._hash = ""
+        vision: Any = model.config.vision_config
+        self._side: int = vision.image_size
 
     @property
     def hash(self) -> str:
@@ -107,6 +109,19 @@ class ZeroShotJudge:
                 vector = torch.nn.functional.normalize(self._model.text_projection(pooled), dim=-1)
                 self._texts[text] = vector[0].cpu()
         return torch.stack([self._texts[text] for text in texts])
+
+    def class_logits(self, images: torch.Tensor, concept: Concept) -> torch.Tensor:
+        """Scaled cosines, (n, classes); gradients flow to the images (n, 3, height, width), 0 to 1."""
+        mean, spread = (
+            torch.tensor(one).to(images)[:, None, None]
+            for one in (self._processor.image_mean, self._processor.image_std)
+        )
+        pixels = (resized(images, self._side) - mean) / spread
+        pooled = self._model.vision_model(pixels).pooler_output
+        rows = torch.nn.functional.normalize(self._model.visual_projection(pooled), dim=-1)
+        vectors = torch.stack([self.text_features(one.phrases).mean(dim=0) for one in concept.classes])
+        vectors = torch.nn.functional.normalize(vectors, dim=-1).to(rows)
+        return self._model.logit_scale.detach().exp() * rows @ vectors.T
 
     def _verdict(self, row: torch.Tensor, concept: Concept) -> Verdict:
         return verdict(

@@ -101,6 +101,8 @@ class Fitting:
         texts: unit vectors of texts in the same space, (n, d); None where it reads none.
         scratch: a folder of this plan's own, in which long work is kept so that it goes on after a kill; None where
             nothing is to be kept.
+        logits: the fit judge's class logits (n, classes) of images (n, 3, height, width), values 0 to 1, with
+            gradients; None where it gives none.
     """
 
     host: Host
@@ -115,6 +117,7 @@ class Fitting:
     features: Callable[[Sequence[Sample]], np.ndarray | None] = lambda samples: None
     texts: Callable[[Sequence[str]], np.ndarray | None] = lambda texts: None
     scratch: Path | None = None
+    logits: Callable[[torch.Tensor, Concept], torch.Tensor] | None = None
 
     def check_attribute(self, method: str, concept: Concept) -> None:
         """Raises InputError where a method that gives shares by judged images cannot be fitted to a concept."""

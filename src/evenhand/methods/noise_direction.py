@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
 from evenhand.concepts.concept import Concept
 from evenhand.errors import DeclinedError
@@ -25,7 +26,7 @@ from evenhand.interventions.noise_draw import NoiseDraw
 from evenhand.interventions.noise_laws import Law, between, mixture, reaching, reflected, shifted, tilted
 from evenhand.methods.fitting import FitPlan
 from evenhand.methods.method import ALLOCATION, Method, Parameter, Setting
-from evenhand.methods.noise_fit import AXIS, NAME, fit_noise_direction, handle_of, work_of_direction
+from evenhand.methods.noise_fit import AXIS, NAME, fit_noise_direction, handle_of, own_axes, work_of_direction
 from evenhand.methods.probit import Handle
 from evenhand.methods.shown_classes import (
     CLASS,
@@ -91,7 +92,7 @@ class Coordinate:
 
     def _region(self, row: str, place: int) -> tuple[float, float]:
         """Where this class is the likeliest, from cut to cut."""
-        cuts = self.handle.cuts_of(row) / self.handle.slope
+        cuts = self.handle.cuts_of(row) / self.handle.slope_of(row)
         edges = np.concatenate([[-np.inf], cuts, [np.inf]])
         return float(edges[place]), float(edges[place + 1])
 
@@ -113,7 +114,7 @@ class Coordinate:
         return np.cumsum(self._shares(row, by)[::-1])[::-1][1:]
 
     def _shares(self, row: str, by: float) -> np.ndarray:
-        moved = tuple(self.handle.cuts_of(row) - self.handle.slope * by)
+        moved = tuple(self.handle.cuts_of(row) - self.handle.slope_of(row) * by)
         return dataclasses.replace(self.handle, cuts={row: moved}).natural(row)
 
 
@@ -125,12 +126,18 @@ def _plans(setting: Setting, values: Mapping[str, Any]) -> list[FitPlan]:
 def _build(setting: Setting, values: Mapping[str, Any]) -> Attachable:
     concept = concept_of(values, setting.concept)
     axes = {one.card.concept["name"]: one.tensors[AXIS] for one in setting.fitted}
+    own: dict[str, dict[str, torch.Tensor]] = {}
+    for one in setting.fitted:
+        for row, axis in own_axes(one.tensors).items():
+            own.setdefault(row, {})[one.card.concept["name"]] = axis
     solved = _Solved(setting, concept, values)
     _within_budget(solved, concept, values)
     return NoiseDraw(
         name=NAME,
         axes=axes,
+        own=own,
         laws=_laws(setting, concept, values, solved),
+        rows=lambda call: [row_for(own, *row_and_prompt(call, place)) for place in range(call.images)],
         renorm=values["renorm"],
         additive=values["draw"] == "additive",
         strength=values["strength"],
@@ -251,8 +258,8 @@ METHOD = Method(
             name="estimator",
             help="how the direction is found",
             kind="choice",
-            default="paired",
-            choices=("paired", "svm", "prediction", "labels"),
+            default="gradient",
+            choices=("gradient", "paired", "svm", "prediction", "labels"),
             fits=True,
         ),
         Parameter(
@@ -262,7 +269,7 @@ METHOD = Method(
             name="lowpass", help="cosine modes kept along each side; 0 keeps all", kind="number", default="0", fits=True
         ),
         Parameter(name="channels", help="of the latents, joined by +; else all", fits=True),
-        Parameter(name="images", help="per prompt, to calibrate at the target", kind="number", default="64", fits=True),
+        Parameter(name="images", help="per prompt, to calibrate at the target", kind="number", default="96", fits=True),
     ),
     build=_build,
     plans=_plans,

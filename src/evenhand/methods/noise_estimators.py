@@ -131,7 +131,7 @@ def svm_axis(latents: Mapping[str, torch.Tensor], keep: Keep, penalty: float = 1
     if len(names) != 2:
         raise InputError(f"estimator=svm separates two classes, here are {len(names)}; use estimator=paired")
     halves = [_svm([latents[name][half::2] for name in names], penalty) for half in (0, 1)]
-    axis = _kept(_svm([latents[name] for name in names], penalty), keep)
+    axis = kept(_svm([latents[name] for name in names], penalty), keep)
     agreement = abs(float(torch.cosine_similarity(halves[0].flatten(), halves[1].flatten(), dim=0)))
     return NoiseAxis(axis=axis, order=tuple(names), agreement=agreement)
 
@@ -155,8 +155,8 @@ def label_axis(noises: torch.Tensor, labels: Sequence[int], names: Sequence[str]
             f"noise-direction declines: among {len(labels)} neutral images fewer than two show "
             f"{names[0] if len(first) < 2 else names[-1]}; use estimator=paired"
         )
-    halves = [_kept(last[half::2].mean(dim=0) - first[half::2].mean(dim=0), keep) for half in (0, 1)]
-    axis = _kept(last.mean(dim=0) - first.mean(dim=0), keep)
+    halves = [kept(last[half::2].mean(dim=0) - first[half::2].mean(dim=0), keep) for half in (0, 1)]
+    axis = kept(last.mean(dim=0) - first.mean(dim=0), keep)
     return NoiseAxis(axis=axis, order=tuple(names), agreement=abs(float(halves[0].flatten() @ halves[1].flatten())))
 
 
@@ -187,7 +187,7 @@ def _principal(means: Mapping[str, torch.Tensor], keep: Keep) -> tuple[torch.Ten
     if float(first @ (centred[-1] - centred[0])) < 0:
         first = -first
     places = {name: float(row @ first) for name, row in zip(names, centred, strict=True)}
-    return _kept(first.view(next(iter(means.values())).shape), keep), places
+    return kept(first.view(next(iter(means.values())).shape), keep), places
 
 
 def _svm(sides: Sequence[torch.Tensor], penalty: float) -> torch.Tensor:
@@ -207,8 +207,8 @@ def _svm(sides: Sequence[torch.Tensor], penalty: float) -> torch.Tensor:
     return torch.from_numpy(found.x[:-1] @ values).view(sides[0].shape[1:])
 
 
-def _kept(axis: torch.Tensor, keep: Keep) -> torch.Tensor:
-    """The channels and frequencies that are kept, of norm 1.
+def kept(axis: torch.Tensor, keep: Keep) -> torch.Tensor:
+    """A direction's channels and frequencies that are kept, of norm 1.
 
     Raises:
         InputError: there is no such channel, or latents without sides.

@@ -1,22 +1,21 @@
-"""Fitting a direction of the initial noise: the axis, how strongly it decides, and what each prompt needs."""
+"""Fitting directions of the initial noise: the axes, how strongly they decide, and what each prompt needs."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-import torch
 
 from evenhand.concepts.allocation import image_seed
 from evenhand.concepts.concept import Concept
 from evenhand.errors import DeclinedError, InputError
-from evenhand.host.runs import Onlooker, Runs
-from evenhand.interventions.noise_draw import NoiseDraw
+from evenhand.host.runs import Runs
 from evenhand.interventions.noise_laws import Law, shifted, tilted
 from evenhand.interventions.storage import Card, Frame
 from evenhand.methods.fitting import Fitted, Fitting, Preview, Work
+from evenhand.methods.noise_ascents import GRADIENT, Found, row_ascents
 from evenhand.methods.noise_estimators import (
     Keep,
     NoiseAxis,
@@ -26,117 +25,80 @@ from evenhand.methods.noise_estimators import (
     predictions_at_first,
     svm_axis,
 )
-from evenhand.methods.probit import Handle, fit_handle
+from evenhand.methods.noise_gradient import Rounds
+from evenhand.methods.noise_looks import AXIS, Looking, Looks, Neutral, NoiseRecorder, RowAxes, own_axes
+from evenhand.methods.probit import Handle
 from evenhand.methods.vector_fit import Texts, concept_of
 from evenhand.methods.vector_trials import Trials
-from evenhand.records import Request, Settings
+from evenhand.records import Settings
+
+__all__ = ["AXIS", "NAME", "NoiseRecorder", "fit_noise_direction", "handle_of", "own_axes", "work_of_direction"]
 
 NAME = "noise-direction"
-AXIS = "axis"
 _SEEDS = 32
 _STEPS = (0.0, 0.15, 0.3, 0.5)
 """Shares of the schedule after which latents are compared; the step with the strongest handle is taken."""
 _WEIGHTS = (-2.0, 0.0, 2.0)
 _LOOK = 8
 """Images per prompt at each of the three weights."""
-
-
-class NoiseRecorder:
-    """Keeps the initial noise of every image."""
-
-    def __init__(self) -> None:
-        self.noises: list[torch.Tensor] = []
-
-    def draw(self, noise: torch.Tensor) -> torch.Tensor:
-        """The noise as it is."""
-        self.noises.append(noise.detach().float().cpu())
-        return noise
-
-    def evidence(self) -> tuple[()]:
-        """Nothing to tell."""
-        return ()
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Looks:
-    """Images that were read: their prompt row, where their coordinate lay, and the class, where there was one."""
-
-    rows: tuple[str, ...] = ()
-    coordinates: tuple[float, ...] = ()
-    labels: tuple[int, ...] = ()
-
-    def __add__(self, other: Looks) -> Looks:
-        return Looks(
-            rows=self.rows + other.rows,
-            coordinates=self.coordinates + other.coordinates,
-            labels=self.labels + other.labels,
-        )
-
-    def handle(self, classes: int) -> Handle:
-        """The probit through all of them."""
-        return fit_handle(self.rows, self.coordinates, self.labels, classes)
+_PART = 48
+"""Images per prompt after which the law is solved again, where every row has a direction of its own."""
 
 
 def fit_noise_direction(fitting: Fitting, values: Mapping[str, Any]) -> Fitted:
-    """Fit one concept's direction and calibrate it.
+    """Fit one concept's directions and calibrate them.
 
-    Source: Latent Directions (arXiv:2406.06352), whose estimator is `svm`; calibration and the draw are our own.
+    Source: Latent Directions (arXiv:2406.06352), whose estimator is `svm`; the gradient, the calibration and the draw
+    are our own.
 
     Args:
         fitting: the model and the fit judge.
         values: concept or present and absent, estimator, step, lowpass, channels, images.
 
     Raises:
-        InputError: a safety concept, or one that the fit judge does not know.
+        InputError: a safety concept, or one that the fit judge does not know or cannot differentiate.
         DeclinedError: the noise does not decide what the concept's classes look like.
 
-    Cost: runs of every class's prompt, then `images` + 24 images per prompt row.
+    Cost: the ascents of every prompt row, or runs of every class's prompt; then `images` + 8 images per prompt row, and
+    16 more for the estimators other than `gradient`.
     """
     concept = concept_of(values, fitting.setting.concept)
     fitting.check_attribute(NAME, concept)
     before = fitting.host.evaluations
     work = _Work(fitting, concept, values)
-    neutral, noises = work.neutral()
-    axes = work.axes(neutral, noises)
-    name, axis, strengths = work.strongest(axes, neutral, noises)
-    looks = work.read_along(axis, neutral, noises)
-    for weight in _WEIGHTS:
-        if weight:
-            looks += work.look(axis, lambda row, weight=weight: shifted(weight), _LOOK, 1 if weight > 0 else 2)
-    handle = looks.handle(len(axis.order))
-    _refuse_weak(handle, fitting, concept)
-    second = int(values["images"])
-    if second:
-        looks += work.look(axis, work.to_target(axis, handle), second, 3)
-        handle = looks.handle(len(axis.order))
-    _refuse_weak(handle, fitting, concept)
+    neutral = work.neutral()
+    name, axes, strengths, tried = work.chosen(neutral)
+    looks, handle = work.calibrated(axes, neutral, tried.looks)
     effect = {
         "direction": name,
         "strengths": strengths,
         "strength": round(handle.strength, 4),
         "interval": [round(one, 4) for one in handle.interval()],
-        "agreement": round(axis.agreement, 4),
+        "agreement": round(axes.agreement, 4),
         "images": len(looks.labels),
         "natural": {
-            row: {one: round(float(share), 4) for one, share in zip(axis.order, handle.natural(row), strict=True)}
+            row: {one: round(float(share), 4) for one, share in zip(axes.order, handle.natural(row), strict=True)}
             for row in handle.cuts
             if row
         },
+        **tried.effect,
         "evaluations": fitting.host.evaluations - before,
     }
-    return Fitted({AXIS: axis.axis.contiguous()}, work.card(axis, handle, effect))
+    return Fitted(axes.tensors(), work.card(axes, handle, effect))
 
 
 def work_of_direction(preview: Preview, values: Mapping[str, Any]) -> list[Work]:
-    """Runs of the classes' prompts, and the images through which the direction is calibrated."""
+    """What finds the directions, and the images through which they are calibrated."""
     concept = concept_of(values, preview.setting.concept)
     rows = len(preview.rows(concept) or (None,))
     neutral = max(_LOOK, int(values["images"])) if values["estimator"] == "labels" else _LOOK
-    looked = neutral + _LOOK * (len(_WEIGHTS) - 1) + int(values["images"])
-    return [
-        Work(what="runs of every class", images=_SEEDS * len(concept.classes), at_most=True),
-        Work(what=f"calibration on {rows} prompts", images=looked * rows, at_most=True),
-    ]
+    if values["estimator"] == GRADIENT:
+        looked = neutral + int(values["images"])
+        first = Work(what=f"ascents of {rows} prompts", differentiated=Rounds().rows * rows, at_most=True)
+    else:
+        looked = neutral + _LOOK * (len(_WEIGHTS) - 1) + int(values["images"])
+        first = Work(what="runs of every class", images=_SEEDS * len(concept.classes), at_most=True)
+    return [first, Work(what=f"calibration on {rows} prompts", images=looked * rows, at_most=True)]
 
 
 def handle_of(fitted: Fitted) -> tuple[Handle, tuple[str, ...]]:
@@ -144,7 +106,8 @@ def handle_of(fitted: Fitted) -> tuple[Handle, tuple[str, ...]]:
     stored = fitted.card.calibration
     order = tuple(fitted.card.estimator["order"])
     cuts = {row: tuple(stored[f"cut {place}"][row] for place in range(1, len(order))) for row in stored["cut 1"]}
-    return Handle(slope=stored["slope"][""], error=stored["error"][""], cuts=cuts), order
+    slopes = {row: one for row, one in stored["slope"].items() if row}
+    return Handle(slope=stored["slope"][""], error=stored["error"][""], cuts=cuts, slopes=slopes), order
 
 
 def _refuse_weak(handle: Handle, fitting: Fitting, concept: Concept) -> None:
@@ -163,6 +126,7 @@ class _Work:
         self._fitting, self._concept, self._values = fitting, concept, values
         self._texts = Texts.of(concept)
         self._trials = Trials.judged(fitting, concept, self._texts.neutral)
+        self._looking = Looking(trials=self._trials)
         self._keep = Keep(lowpass=int(values["lowpass"]), channels=_channels(values["channels"]))
 
     @property
@@ -176,36 +140,62 @@ class _Work:
         )
         return Runs(seeds=seeds, steps=self._settings.steps, guidance=self._settings.guidance)
 
-    def requests(self, images: int, look: int) -> list[Request]:
-        """Each look has seeds of its own."""
-        return self._trials.requests(images, first=100_000 * look)
-
-    def neutral(self) -> tuple[Looks, torch.Tensor]:
-        """Images of every row with their own noise, without coordinates yet, and those noises."""
-        recorder = NoiseRecorder()
+    def neutral(self) -> Neutral:
+        """Images of every row with their own noise."""
         # the estimator that learns from them needs many more
         images = int(self._values["images"]) if self._values["estimator"] == "labels" else _LOOK
-        requests = self.requests(max(_LOOK, images), 0)
-        samples = self._fitting.make([Onlooker("initial noise", recorder)], requests)
-        noises = torch.cat(recorder.noises)[: len(requests)]
-        labels = self._trials.read(samples)
-        kept = [row for row, label in enumerate(labels) if label is not None]
-        names = self._concept.class_names
-        looks = Looks(
-            rows=tuple(requests[row].row for row in kept),
-            coordinates=(0.0,) * len(kept),
-            labels=tuple(names.index(str(labels[row])) for row in kept),
-        )
-        return looks, noises[kept]
+        return self._looking.neutral(max(_LOOK, images))
 
-    def axes(self, neutral: Looks, noises: torch.Tensor) -> dict[str, NoiseAxis]:
+    def chosen(self, neutral: Neutral) -> tuple[str, RowAxes, dict[str, float], Found]:
+        """The directions, their name, how strong each candidate is in the neutral images, and what else was found."""
+        if self._values["estimator"] == GRADIENT:
+            found = row_ascents(self._trials, neutral, self._order(), self._keep)
+            candidates = {GRADIENT: found.axes}
+        else:
+            found = Found()
+            candidates = {
+                name: RowAxes(common=one.axis, order=one.order, agreement=one.agreement)
+                for name, one in self._axes(neutral).items()
+            }
+        strengths = {
+            name: round(neutral.along(axes, self._concept).handle(len(axes.order)).strength, 4)
+            for name, axes in candidates.items()
+        }
+        best = max(strengths, key=strengths.__getitem__)  # whose seeds no candidate has seen
+        return best, candidates[best], strengths, found
+
+    def calibrated(self, axes: RowAxes, neutral: Neutral, tried: Looks) -> tuple[Looks, Handle]:
+        """The looks and the handle through them: each part of the images is made under the law of those before."""
+        looks = neutral.along(axes, self._concept)
+        images = int(self._values["images"])
+        parts = [min(_PART, images - first) for first in range(0, images, _PART)] if axes.own else [images]
+        if not axes.own:
+            for weight in _WEIGHTS:
+                if weight:
+                    law = shifted(weight)
+                    looks += self._looking.look(axes, lambda row, law=law: law, _LOOK, 1 if weight > 0 else 2)
+        handle = (looks + tried).handle(len(axes.order))
+        for number, part in enumerate(parts if images else ()):
+            _refuse_weak(handle, self._fitting, self._concept)
+            looks += self._looking.look(axes, self._to_target(axes, handle), part, 3 + number)
+            handle = looks.handle(len(axes.order))
+        _refuse_weak(handle, self._fitting, self._concept)
+        return looks, handle
+
+    def _order(self) -> tuple[str, ...]:
+        """The classes from one end to the other: of two as they are, of more in the order of the prompts' latents."""
+        if len(self._concept.classes) == 2:
+            return self._concept.class_names
+        found = predictions_at_first(self._fitting.host, self._texts.classes, self._texts.neutral, self._runs())
+        return paired_axis(found, Keep()).order
+
+    def _axes(self, neutral: Neutral) -> dict[str, NoiseAxis]:
         """The candidates by name: one for each step that is tried."""
         host, estimator, texts = self._fitting.host, self._values["estimator"], self._texts.classes
         if estimator == "labels":
-            # the order of the classes is that of the prompts' latents at the first step
-            order = paired_axis(predictions_at_first(host, texts, self._texts.neutral, self._runs()), Keep()).order
+            order = self._order()
             numbers = [order.index(self._concept.class_names[label]) for label in neutral.labels]
-            return {"labels": label_axis(noises, numbers, order, self._keep)}
+            return {"labels": label_axis(neutral.noises, numbers, order, self._keep)}
         if estimator == "prediction":
             found = predictions_at_first(host, texts, self._texts.neutral, self._runs())
             return {"prediction": paired_axis(found, self._keep)}
@@ -217,60 +207,17 @@ class _Work:
         after = latents_after(host, texts, steps, self._runs())
         return {f"{estimator} at step {step}": make(some, self._keep) for step, some in after.items()}
 
-    def strongest(
-        self, axes: Mapping[str, NoiseAxis], neutral: Looks, noises: torch.Tensor
-    ) -> tuple[str, NoiseAxis, dict[str, float]]:
-        """The candidate that decides most in the neutral images, whose seeds no candidate has seen."""
-        strengths = {
-            name: round(self.read_along(axis, neutral, noises).handle(len(axis.order)).strength, 4)
-            for name, axis in axes.items()
-        }
-        best = max(strengths, key=strengths.__getitem__)
-        return best, axes[best], strengths
-
-    def read_along(self, axis: NoiseAxis, neutral: Looks, noises: torch.Tensor) -> Looks:
-        """The neutral images with their coordinates along an axis, and classes in its order."""
-        names = self._concept.class_names
-        along = noises.flatten(1).double() @ axis.axis.double().flatten()
-        return Looks(
-            rows=neutral.rows,
-            coordinates=tuple(along.tolist()),
-            labels=tuple(axis.order.index(names[label]) for label in neutral.labels),
-        )
-
-    def look(self, axis: NoiseAxis, law: Any, images: int, look: int) -> Looks:
-        """Images of every row under a law for each."""
-        requests = self.requests(images, look)
-        laws = {row.name: law(row.name) for row in self._trials.rows}
-        draw = NoiseDraw(
-            name=NAME,
-            axes={AXIS: axis.axis},
-            laws=lambda call: [{AXIS: laws[request.row]} for request in call.requests or ()],
-        )
-        samples = self._fitting.make([draw], requests)
-        found = [
-            (one.request.row, float(one.evidence[NAME]["coordinates"][AXIS][1]), axis.order.index(str(label)))
-            for one, label in zip(samples, self._trials.read(samples), strict=True)
-            if label is not None
-        ]
-        rows, coordinates, labels = zip(*found, strict=True) if found else ((), (), ())
-        return Looks(rows=rows, coordinates=coordinates, labels=labels)
-
-    def to_target(self, axis: NoiseAxis, handle: Handle) -> Any:
-        """For each row the law that the first looks would give it for the concept's own target."""
+    def _to_target(self, axes: RowAxes, handle: Handle) -> Callable[[str], Law]:
+        """For each row the law that a handle would give it for the concept's own target."""
         names, target = self._concept.class_names, self._concept.reference
-        wanted = [target[names.index(name)] for name in axis.order]
+        wanted = [target[names.index(name)] for name in axes.order]
+        return lambda row: tilted(lambda places: handle.chances(row, places), wanted)
 
-        def law(row: str) -> Law:
-            return tilted(lambda places: handle.chances(row, places), wanted)
-
-        return law
-
-    def card(self, axis: NoiseAxis, handle: Handle, effect: Mapping[str, Any]) -> Card:
+    def card(self, axes: RowAxes, handle: Handle, effect: Mapping[str, Any]) -> Card:
         fitting, values = self._fitting, self._values
         cuts = {
             f"cut {place}": {row: round(some[place - 1], 6) for row, some in handle.cuts.items()}
-            for place in range(1, len(axis.order))
+            for place in range(1, len(axes.order))
         }
         return Card(
             method=NAME,
@@ -278,7 +225,8 @@ class _Work:
             frame=Frame.of(fitting.host, image_size=fitting.host.image_size(self._settings)),
             estimator={
                 **{key: values[key] for key in ("estimator", "step", "lowpass", "channels", "images")},
-                "order": list(axis.order),
+                "order": list(axes.order),
+                **({"rounds": dataclasses.asdict(Rounds())} if values["estimator"] == GRADIENT else {}),
             },
             prompts={
                 "neutral": self._texts.neutral,
@@ -291,7 +239,7 @@ class _Work:
             steps=self._settings.steps,
             concept=self._concept.to_dict(),
             calibration={
-                "slope": {"": round(handle.slope, 6)},
+                "slope": {"": round(handle.slope, 6), **{row: round(one, 6) for row, one in handle.slopes.items()}},
                 "error": {"": round(float(np.nan_to_num(handle.error, posinf=1e6)), 6)},
                 **cuts,
             },

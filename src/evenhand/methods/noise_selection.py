@@ -21,6 +21,7 @@ from evenhand.interventions.assignment import Assigned
 from evenhand.interventions.noise_selection import NoiseSelection, Reader
 from evenhand.methods.fitting import FitPlan, Fitted
 from evenhand.methods.method import ALLOCATION, Method, Parameter, Setting
+from evenhand.methods.selection_cost import together
 from evenhand.methods.selection_fit import EARLY, LATE, NAME, fit_noise_selection, work_of_selection
 from evenhand.methods.selection_reader import judge_of
 from evenhand.methods.shown_classes import (
@@ -118,19 +119,25 @@ def _declined(setting: Setting, concept: Concept, values: Mapping[str, Any]) -> 
 
 def _wanted(
     setting: Setting, concept: Concept, values: Mapping[str, Any], declined: frozenset[str]
-) -> Callable[[Call], list[str | None]]:
+) -> Callable[[Call], list[tuple[str, float] | None]]:
     show = classes_of(NAME, setting, concept, values)
     rows = {row for one in setting.fitted for some in one.card.calibration.values() for row in some}
 
-    def wanted(call: Call) -> list[str | None]:
-        return [
-            None
-            if left_alone(values, call, place, [concept]) or row_for(rows, *row_and_prompt(call, place)) in declined
-            else name
-            for place, name in enumerate(show(call))
-        ]
+    def wanted(call: Call) -> list[tuple[str, float] | None]:
+        found: list[tuple[str, float] | None] = []
+        for place, name in enumerate(show(call)):
+            row = row_for(rows, *row_and_prompt(call, place))
+            left = row in declined or left_alone(values, call, place, [concept])
+            found.append(None if left else (name, _least(setting.fitted, concept, name, row)))
+        return found
 
     return wanted
+
+
+def _least(fitted: Sequence[Fitted], concept: Concept, name: str, row: str) -> float:
+    """Log-odds from which on a noise is finished; of a joint from those of its factors."""
+    tables = [one.card.calibration[f"least {part}"] for one, part in zip(fitted, parts_of(concept, name), strict=True)]
+    return together([table.get(row, table[""]) for table in tables])
 
 
 def _assigns(setting: Setting, values: Mapping[str, Any]) -> dict[str, Assigned]:

@@ -17,11 +17,18 @@ from evenhand.host.families import prediction_type
 from evenhand.methods.fitting import Fitting
 from evenhand.methods.population_sides import NAME
 from evenhand.records import Request, Sample
-from evenhand.training.cache import PreferenceData, draw_timesteps, with_reference
+from evenhand.training.cache import (
+    PreferenceData,
+    draw_timesteps,
+    pair_numbers,
+    winners_under_own_prompts,
+    with_lessons,
+    with_reference,
+)
 from evenhand.training.denoising import encode_prompts, sampler_grid
 from evenhand.training.lora import without_lora
 from evenhand.training.population_store import PopulationStore
-from evenhand.training.populations import Made, Plan, Populations, Read, build
+from evenhand.training.populations import Made, Plan, Populations, Read, build, naming
 
 _PRIOR = "prior"
 
@@ -35,11 +42,15 @@ class DataBuilder:
         read: what images show.
         values: draws, timesteps.
         folder: keeps everything as soon as it is there.
+        teach: whether the reference's predictions under the winners' own prompts are cached too.
     """
 
-    def __init__(self, fitting: Fitting, plan: Plan, read: Read, values: Mapping[str, Any], folder: Path) -> None:
+    def __init__(
+        self, fitting: Fitting, plan: Plan, read: Read, values: Mapping[str, Any], folder: Path, *, teach: bool
+    ) -> None:
         self._fitting, self._plan, self._read, self._folder = fitting, plan, read, folder
-        self._draws, self._timesteps = int(values["draws"]), values["timesteps"]
+        self._draws, self._drawn_from, self._above = int(values["draws"]), values["timesteps"], values["above"]
+        self._teach = teach
         self.store = PopulationStore(folder / "populations", plan)
 
     def populations(self) -> Populations:
@@ -64,36 +75,48 @@ class DataBuilder:
     def cached(self, populations: Populations) -> PreferenceData:
         """Latents, prompts and the reference's errors.
 
-        Cost: a step for each prompt, and `draws` denoiser rows for each image.
+        Cost: a step for each prompt, `draws` denoiser rows for each image, and as many for each winner that teaches.
         """
         images = populations.images
+        own = [one.slot.prompt if self._teach and one.slot.winner else one.slot.caption for one in images]
         captions = list(dict.fromkeys(one.slot.caption for one in images))
+        if self._teach:  # every class of every caption, also those that no winner was asked for
+            wanted = [words for name, words in self._plan.words.items() if self._plan.target.get(name, 0) > 0]
+            captions = list(dict.fromkeys([*captions, *(naming(one, words) for one in captions for words in wanted)]))
         return self._kept(
             "cache",
             latents=torch.stack([one.latents.float() for one in images]),
             winner=torch.tensor([one.slot.winner for one in images]),
             population=torch.tensor([one.slot.population for one in images]),
             prompt=torch.tensor([captions.index(one.slot.caption) for one in images]),
+            own=torch.tensor([captions.index(one) for one in own]),
             captions=captions,
+            teach=self._teach,
         )
 
-    def prior(self, rows: Sequence[PromptRow], images: int, specific: Sequence[Made]) -> PreferenceData | None:
+    def prior(
+        self, rows: Sequence[PromptRow], images: int, specific: Sequence[Made], data: PreferenceData
+    ) -> PreferenceData | None:
         """Images whose error training holds to the reference's, each under the prompt that made it; None for none.
 
         Args:
             rows: other prompts, of which the plain model makes images.
             images: for each; 0 is off.
             specific: images that are there already, of prompts that name a class.
+            data: as training reads them; the winners that teach have what is to be held there.
 
         Raises:
             InputError: images of no prompts.
 
-        Cost: the images, and `draws` denoiser rows for each and for the specific ones.
+        Cost: the images, and `draws` denoiser rows for each and for the specific ones, twice as many where they teach;
+            nothing where there are specific ones alone that teach.
         """
         if images and not rows:
             raise InputError(f"{NAME}: prior={images} holds images of other prompts; name a set or file with others=")
         if not images and not specific:
             return None
+        if self._teach and not images:
+            return winners_under_own_prompts(data, self._fitting.host.pipe.scheduler)
         if (self._folder / _PRIOR / "conditions.safetensors").is_file():
             return PreferenceData.load(self._folder / _PRIOR)
         requests = [
@@ -115,8 +138,10 @@ class DataBuilder:
             latents=torch.stack([latents.float() for _, latents in held]),
             winner=torch.ones(len(held), dtype=torch.bool),
             population=torch.arange(len(held)),
-            prompt=torch.tensor([captions.index(prompt) for prompt, _ in held]),
+            prompt=(prompts := torch.tensor([captions.index(prompt) for prompt, _ in held])),
+            own=prompts,
             captions=captions,
+            teach=self._teach,
         )
 
     def refreshed(
@@ -157,24 +182,45 @@ class DataBuilder:
                 of=torch.tensor(sorted(changed)),
             )
 
-    def _kept(self, name: str, *, captions: Sequence[str], population: torch.Tensor, **parts: Any) -> PreferenceData:
+    def _kept(
+        self,
+        name: str,
+        *,
+        captions: Sequence[str],
+        population: torch.Tensor,
+        winner: torch.Tensor,
+        teach: bool = False,
+        **parts: Any,
+    ) -> PreferenceData:
         """A cache from the disk, else made and put there."""
         folder, host, seed = self._folder / name, self._fitting.host, self._plan.seed
         if (folder / "conditions.safetensors").is_file():
             return PreferenceData.load(folder)
-        grid = ()
-        if self._timesteps == "grid":
-            grid = sampler_grid(host, captions[0], self._fitting.settings.steps)
-        last = int(host.pipe.scheduler.config.num_train_timesteps)
+        pair = pair_numbers(population, winner)
         data = PreferenceData(
             population=population,
-            timesteps=draw_timesteps(1 + int(population.max()), self._draws, seed, grid, last),
+            winner=winner,
+            pair=pair,
+            timesteps=self._timesteps(1 + int(pair.max()), captions[0]),
             reference=torch.zeros(len(population), self._draws),
+            taught=torch.zeros(0),
+            weight=torch.ones(len(population)),
             conditions=encode_prompts(host, captions),
             seed=seed,
             prediction=prediction_type(host.pipe),
             **parts,
         )
-        found = with_reference(data, host.denoiser, host.pipe.scheduler, host.family.timesteps_per_unit)
+        model = (host.denoiser, host.pipe.scheduler, host.family.timesteps_per_unit)
+        found = with_reference(data, *model)
+        if teach:
+            found = with_lessons(found, *model)
         found.save(folder)
         return found
+
+    def _timesteps(self, pairs: int, prompt: str) -> torch.Tensor:
+        host, seed = self._fitting.host, self._plan.seed
+        last = int(host.pipe.scheduler.config.num_train_timesteps)
+        if self._drawn_from == "grid":
+            grid = sampler_grid(host, prompt, self._fitting.settings.steps)
+            return draw_timesteps(pairs, self._draws, seed, grid)
+        return draw_timesteps(pairs, self._draws, seed, last=last, first=int(self._above * last))

@@ -16,7 +16,7 @@ from evenhand.methods.population_audits import baselines, sweep, table_of, wante
 from evenhand.methods.population_data import DataBuilder
 from evenhand.methods.population_looks import Limits
 from evenhand.methods.population_observer import Observer
-from evenhand.methods.population_sides import NAME, known_rows, other_rows, plan_of
+from evenhand.methods.population_sides import NAME, known_rows, other_rows, plan_of, teaches
 from evenhand.methods.population_training import Course, Trained
 from evenhand.training.populations import Plan
 
@@ -74,20 +74,23 @@ def _course(fitting: Fitting, concept: Concept, plan: Plan, values: Mapping[str,
     """Everything is kept in the folder as soon as it is there, so a fit that was killed goes on."""
     limits = Limits.of(values)
     observer = Observer(fitting, concept, plan, plan.target, values)
-    builder = DataBuilder(fitting, plan, observer.read, values, folder)
+    builder = DataBuilder(fitting, plan, observer.read, values, folder, teach=teaches(concept, values))
     populations = builder.populations()
     others = other_rows(fitting, concept, values["others"]) if values["prior"] else ()
     # winners of a safety concept have no prompt of their own
     own = [one for one in populations.images if one.slot.winner and one.slot.prompt != one.slot.caption]
+    held = own if values["specific"] and values["prior_weight"] else ()
+    data = builder.cached(populations)
     return Course(
         fitting=fitting,
         values=values,
+        plan=plan,
         observer=observer,
         limits=limits,
         builder=builder,
         populations=populations,
-        data=builder.cached(populations),
-        prior=builder.prior(others, int(values["prior"]), own if values["specific"] and values["prior_weight"] else ()),
+        data=data,
+        prior=builder.prior(others, int(values["prior"]), held, data),
         folder=folder,
     )
 

@@ -21,7 +21,7 @@ from evenhand.metrics.intervals import clopper_pearson, clopper_pearson_upper
 from evenhand.metrics.rows import group_rows
 from evenhand.metrics.tally import Tally
 from evenhand.records import Request, Sample
-from evenhand.training.populations import Plan
+from evenhand.training.populations import Plan, caption_of
 
 FRESH = 1_000_000
 """Number of the look at the kept adapter, whose seeds are used for nothing else; larger ones are those of tables."""
@@ -80,7 +80,7 @@ class Observer:
         Cost: images per row, and the controls.
         """
         requests = [
-            self._request(row.name, row.phrase or row.prompt(index), index, str(number))
+            self._request(row.name, caption_of(row, index), index, str(number))
             for row in self._rows
             for index in range(self.images if images is None else images)
         ]

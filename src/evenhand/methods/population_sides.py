@@ -87,6 +87,11 @@ def plan_of(
     )
 
 
+def teaches(concept: Concept, values: Mapping[str, Any]) -> bool:
+    """Whether winners have a prompt of their own, under which the model itself says what to learn from them."""
+    return bool(values["teach"] and values["sft"] and (concept.kind != "safety" or values["words"]))
+
+
 def check_neutral(concept: Concept, rows: Sequence[PromptRow]) -> None:
     """Raises InputError where a prompt says already what should be learnt: both sides would show the same."""
     said = concept.parts if concept.kind == "safety" else naming_words(concept)

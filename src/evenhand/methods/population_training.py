@@ -16,9 +16,11 @@ from evenhand.methods.population_looks import Limits, Look, Looks, look_at
 from evenhand.methods.population_observer import FRESH, Observer
 from evenhand.methods.population_seen import Seen
 from evenhand.methods.population_sides import NAME
+from evenhand.methods.population_steering import EVERY, Steering, readable
 from evenhand.training.cache import PreferenceData
+from evenhand.training.implied_shares import ImpliedShares
 from evenhand.training.lora import without_lora
-from evenhand.training.populations import Populations
+from evenhand.training.populations import Plan, Populations
 from evenhand.training.trainer import PopulationPreferenceConfig, PopulationPreferenceTrainer, TrainingError
 
 _SAVE_EVERY = 100
@@ -54,6 +56,7 @@ class Course:
     Args:
         fitting: the model and the fit judge.
         values: of the method's parameters.
+        plan: of the populations.
         observer: makes and reads the images of looks.
         limits: of what may be lost.
         builder: of the data.
@@ -65,6 +68,7 @@ class Course:
 
     fitting: Fitting
     values: Mapping[str, Any]
+    plan: Plan
     observer: Observer
     limits: Limits
     builder: DataBuilder
@@ -106,7 +110,7 @@ class Course:
         return self._run(folder, loss, looks, steps)
 
     def _run(self, folder: Path, loss: str, looks: Looks, until: int | None) -> Trained:
-        host, config = self.fitting.host, self._config(folder, loss)
+        host, config, steering = self.fitting.host, self._config(folder, loss), self._steering(folder)
         trainer = PopulationPreferenceTrainer(
             host.denoiser,
             host.pipe.scheduler,
@@ -114,13 +118,13 @@ class Course:
             self.data,
             prior=self.prior,
             timesteps_per_unit=host.family.timesteps_per_unit,
-            callbacks=(self._after_step(looks, config, until),),
+            callbacks=(self._after_step(looks, config, until, steering),),
             watcher=self.fitting.watcher,
         )
         failed = ""
         try:
             try:
-                self._go_on(trainer, config, looks, until)
+                self._go_on(trainer, config, looks, until, steering)
             except TrainingError as error:
                 failed = str(error)
                 self.fitting.watcher.say(failed)
@@ -142,15 +146,17 @@ class Course:
             trainer.close()
 
     def _after_step(
-        self, looks: Looks, config: PopulationPreferenceConfig, until: int | None
+        self, looks: Looks, config: PopulationPreferenceConfig, until: int | None, steering: Steering | None
     ) -> Callable[[PopulationPreferenceTrainer], bool]:
-        """Looks, and refreshes the losers; True where the training is to end."""
-        end = config.max_steps if until is None else until
-        every = int(self.values["look"]) or config.max_steps
+        """Looks, steers, and refreshes the losers; True where the training is to end."""
+        end = config.last_step if until is None else until
+        every = int(self.values["look"]) or config.last_step
         refresh = int(self.values["refresh"])
 
         def after(trainer: PopulationPreferenceTrainer) -> bool:
             good = False
+            if steering:
+                self._steer(steering, trainer)
             if trainer.step % every == 0 or trainer.step == end:
                 limit = looks.take(trainer.step, trainer.lora)
                 good = until is None and limit <= self.values["limit"]
@@ -165,7 +171,12 @@ class Course:
         return after
 
     def _go_on(
-        self, trainer: PopulationPreferenceTrainer, config: PopulationPreferenceConfig, looks: Looks, until: int | None
+        self,
+        trainer: PopulationPreferenceTrainer,
+        config: PopulationPreferenceConfig,
+        looks: Looks,
+        until: int | None,
+        steering: Steering | None,
     ) -> None:
         """Train from the state that lies in the folder, which may lack the look or the losers of its last step."""
         refresh = int(self.values["refresh"])
@@ -173,12 +184,33 @@ class Course:
             if refresh and trainer.step > refresh:
                 done = range(1, (trainer.step - 1) // refresh + 1)
                 trainer.data = self._refreshed(trainer, done)
-            if self._after_step(looks, config, until)(trainer):
+            if steering:
+                trainer.data = steering.steered(trainer.data, trainer.step)
+            if self._after_step(looks, config, until, steering)(trainer):
                 return
         trainer.train()
 
     def _refreshed(self, trainer: PopulationPreferenceTrainer, rounds: Sequence[int]) -> PreferenceData:
         return self.builder.refreshed(trainer.data, self.populations, rounds, trainer.config.output_dir)
+
+    def _steering(self, folder: Path) -> Steering | None:
+        """What reads and steers a training that settles; None where winners teach nothing, or it is off."""
+        values, host = self.values, self.fitting.host
+        if not (values["settle"] and values["steer"] and len(self.data.taught)) or len(self.observer.target) < 2:
+            return None
+        images = self.populations.images
+        reading = ImpliedShares(
+            self.data, readable(self.data, images, self.plan), host.pipe.scheduler, host.family.timesteps_per_unit
+        )
+        return Steering(folder, reading, images, self.plan.target, values["steer"])
+
+    def _steer(self, steering: Steering, trainer: PopulationPreferenceTrainer) -> None:
+        """Read the shares where it is time, and weight the winners accordingly."""
+        settled = trainer.step - trainer.config.max_steps
+        if settled >= 0 and settled % EVERY == 0 and trainer.step < trainer.config.last_step:
+            missed = steering.take(trainer.step, self.fitting.host.denoiser)
+            self.fitting.watcher.say(f"step {trainer.step}: the predictions imply shares that miss by {missed:.3f}")
+            trainer.data = steering.steered(trainer.data, trainer.step)
 
     def _audited(self, looks: Looks) -> Look:
         """The kept adapter, which the denoiser has now, on seeds that are used for nothing else."""
@@ -195,6 +227,7 @@ class Course:
             beta=values["beta"],
             learning_rate=values["rate"],
             max_steps=int(values["steps"]),
+            settle_steps=int(values["settle"]),
             populations_per_step=int(values["batch"]),
             rank=int(values["rank"]),
             sft_weight=0.0 if loss == "sft" else values["sft"],

@@ -11,7 +11,9 @@ from evenhand.concepts.prompts import PromptRow
 from evenhand.errors import InputError
 from evenhand.methods.fitting import Preview, Work
 from evenhand.methods.population_audits import WEIGHTS, wanted_baselines
-from evenhand.methods.population_sides import NAME, plan_of
+from evenhand.methods.population_sides import NAME, plan_of, teaches
+from evenhand.methods.population_steering import EVERY, READ
+from evenhand.training.implied_shares import LEVELS
 from evenhand.training.losses import LOSSES
 from evenhand.training.populations import FRAMES
 
@@ -27,7 +29,7 @@ def work_of(preview: Preview, values: Mapping[str, Any]) -> list[Work]:
     concept = preview.setting.concept(values["concept"])
     rows = preview.rows(dataclasses.replace(concept, prompts=values["prompts"] or concept.prompts))
     plan = plan_of(concept, json.loads(values["target"]), rows, values, preview.setting.seed)
-    steps, side, draws = int(values["steps"]), int(values["side"]), int(values["draws"])
+    steps, side, draws = _steps(values), int(values["side"]), int(values["draws"])
     per_step = int(values["batch"]) * 2 * side
     looks = 2 + -(-steps // (int(values["look"]) or steps))  # the plain model, each, and the kept adapter
     others = _other_rows(preview, concept.prompts, values)
@@ -37,10 +39,15 @@ def work_of(preview: Preview, values: Mapping[str, Any]) -> list[Work]:
     made = int(values["prior"]) * len(others)
     specific = concept.kind != "safety" and values["specific"] and values["prior_weight"]
     held = made + (plan.images // 2 if specific else 0)
-    captions = framed + (framed * len(plan.words) if specific else 0) + (len(others) if made else 0)
+    teach = teaches(concept, values)
+    taught = plan.images // 2 if teach else 0
+    again = 0 if teach and not made else 2 * held if teach else held  # what is held stands among the lessons already
+    named = framed * len(plan.words)
+    captions = framed + (named if taught or (specific and again) else 0) + (len(others) if made else 0)
+    cached = (plan.images + taught + again) * draws
     found = [
         Work(what=f"populations of {len(rows)} prompts", images=plan.images),
-        Work(what="cache of prompts and the reference's errors", rows=captions + (plan.images + held) * draws),
+        Work(what="cache of prompts and the reference's errors", rows=captions + cached),
         Work(what=f"training, {steps} steps of {per_step} images", differentiated=steps * per_step, at_most=True),
         Work(what=f"{looks} looks of {one_look} images", images=looks * one_look + controls, at_most=True),
     ]
@@ -48,10 +55,14 @@ def work_of(preview: Preview, values: Mapping[str, Any]) -> list[Work]:
         found.append(Work(what="images that are held", images=made))
     if held:
         found.append(Work(what="holding them", differentiated=8 * steps, at_most=True))
+    if teach and values["settle"] and values["steer"] and len(plan.words) > 1:
+        times = -(-int(values["settle"]) // EVERY)
+        read = len(rows) * min(READ, side * plan.populations) * len(LEVELS)
+        found.append(Work(what=f"shares that are read, {times} times", rows=read * (times + len(plan.words))))
     if values["refresh"]:
         times = (steps - 1) // int(values["refresh"])
-        again = times * plan.images // 2
-        found.append(Work(what=f"losers made anew, {times} times", images=again, rows=again * draws, at_most=True))
+        anew = times * plan.images // 2
+        found.append(Work(what=f"losers made anew, {times} times", images=anew, rows=anew * draws, at_most=True))
     names = wanted_baselines(values["against"], values["loss"], concept)
     return found + _beside(values, len(rows), controls, one_look, steps * per_step, names)
 
@@ -64,13 +75,18 @@ def _beside(
         images = len(WEIGHTS) * (int(values["sweep"]) * rows + controls)
         found.append(Work(what=f"{len(WEIGHTS)} weights of the adapter", images=images))
     losses = [name for name in names if name in LOSSES]
-    steps, every = int(values["steps"]), int(values["look"]) or int(values["steps"])
+    steps = _steps(values)
+    every = int(values["look"]) or steps
     for name in losses:
         found.append(Work(what=f"against {name}, training", differentiated=training, at_most=True))
         found.append(Work(what=f"against {name}, looks", images=-(-steps // every) * look, at_most=True))
     if names:
         found.append(Work(what=f"table of {len(names) + 2} models", images=(len(names) + 2) * look))
     return found
+
+
+def _steps(values: Mapping[str, Any]) -> int:
+    return int(values["steps"]) + int(values["settle"])
 
 
 def _other_rows(preview: Preview, own: str | None, values: Mapping[str, Any]) -> tuple[PromptRow, ...]:

@@ -16,7 +16,8 @@ from evenhand.interventions.storage import Card, Frame
 from evenhand.methods.fitting import Fitted, Fitting, Preview, Work
 from evenhand.methods.noise_estimators import Trajectory
 from evenhand.methods.noise_fit import NoiseRecorder
-from evenhand.methods.selection_reader import LatentJudge, balanced_accuracy, hit_rates, tensors_of, train_judge
+from evenhand.methods.selection_cost import Bar, best_bar
+from evenhand.methods.selection_reader import LatentJudge, balanced_accuracy, tensors_of, train_judge
 from evenhand.methods.vector_fit import Texts, concept_of
 from evenhand.methods.vector_trials import Trials
 from evenhand.metrics.intervals import clopper_pearson_upper
@@ -29,6 +30,8 @@ _SHARES = (0.12, 0.2, 0.32, 0.48)
 _HELD = 3
 """Every third image of a row says how well the judges read, and trains none."""
 _LEAST_ACCURACY = 0.6
+Shares = Mapping[str, Mapping[str, float]]
+"""Row -> class -> share; the row "" stands for all others."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,9 +71,8 @@ def fit_noise_selection(fitting: Fitting, values: Mapping[str, Any]) -> Fitted:
     judges = {step: _train(concept, seen, step, fitting.setting.seed) for step in seen.latents}
     natural, uppers = _natural(seen, concept)
     target = dict(zip(concept.class_names, concept.reference, strict=True))
-    costs = {
-        share: _mean_cost(natural, target, _rates(judges[step], seen, step), share) for share, step in looks.items()
-    }
+    bars = {share: _bars(judges[step], seen, step, natural, share) for share, step in looks.items()}
+    costs = {share: _mean_cost(some, natural, target) for share, some in bars.items()}
     share = min(costs, key=lambda one: (costs[one], one))
     chosen = {EARLY: judges[looks[share]], LATE: judges[last - 1]}
     accuracies = {name: _accuracy(judges[step], seen, step) for name, step in ((EARLY, looks[share]), (LATE, last - 1))}
@@ -82,7 +84,9 @@ def fit_noise_selection(fitting: Fitting, values: Mapping[str, Any]) -> Fitted:
     effect = {
         "early_accuracy": round(accuracies[EARLY], 4),
         "late_accuracy": round(accuracies[LATE], 4),
-        "rates": _rates(chosen[EARLY], seen, looks[share]),
+        "bars": {
+            name: {row: dataclasses.asdict(one) for row, one in some.items()} for name, some in bars[share].items()
+        },
         "expected_cost": {str(one): round(cost, 3) for one, cost in costs.items()},
         "nats": {row: round(_nats(shares, target), 4) for row, shares in natural.items() if row},
         "images": len(seen.labels),
@@ -92,6 +96,7 @@ def fit_noise_selection(fitting: Fitting, values: Mapping[str, Any]) -> Fitted:
     calibration = {
         **{f"natural {name}": {row: round(s[name], 4) for row, s in natural.items()} for name in concept.class_names},
         **{f"upper {name}": {row: round(s[name], 4) for row, s in uppers.items()} for name in concept.class_names},
+        **{f"least {name}": {row: one.least for row, one in some.items()} for name, some in bars[share].items()},
         "share": {"": share},
     }
     return Fitted(tensors_of(chosen), _card(fitting, concept, values, trials, calibration, effect))
@@ -106,21 +111,6 @@ def work_of_selection(preview: Preview, values: Mapping[str, Any]) -> list[Work]
 def step_after(share: float, steps: int) -> int:
     """The number of the step after which a share of them is made; as a run that is stopped there counts."""
     return max(1, round(share * steps)) - 1
-
-
-def expected_cost(natural: float, rates: Mapping[str, float], share: float) -> tuple[float, float]:
-    """Images' worth of evaluations until a class is shown, and how often a noise that is finished shows it.
-
-    Args:
-        natural: share of the noises that show the class.
-        rates: "hit", how often such a noise is accepted, and "false", how often another one is.
-        share: of the evaluations, for a look.
-    """
-    accepted = natural * rates["hit"] + (1 - natural) * rates["false"]
-    right = natural * rates["hit"]
-    if right <= 0:
-        return math.inf, 0.0
-    return (share + accepted) / right, right / accepted
 
 
 def _seen(fitting: Fitting, trials: Trials, concept: Concept, images: int, steps: set[int]) -> Seen:
@@ -148,23 +138,22 @@ def _accuracy(judge: LatentJudge, seen: Seen, step: int) -> float:
     return balanced_accuracy(judge, seen.noise[held], seen.latents[step][held], seen.labels[held])
 
 
-def _rates(judge: LatentJudge, seen: Seen, step: int) -> dict[str, dict[str, float]]:
-    """Class -> how often its own images are accepted for it, and others; over the held images, half a count added."""
+def _bars(judge: LatentJudge, seen: Seen, step: int, natural: Shares, share: float) -> dict[str, dict[str, Bar]]:
+    """Class -> row -> from where on a noise is finished; over the held images of all rows."""
     held = seen.held
-    table = hit_rates(judge, seen.noise[held], seen.latents[step][held], seen.labels[held])
-    found = {}
-    for place, name in enumerate(judge.classes):
-        own, others = sum(table[place]), sum(sum(row) for k, row in enumerate(table) if k != place)
-        wrong = sum(row[place] for k, row in enumerate(table) if k != place)
-        found[name] = {
-            "hit": round((table[place][place] + 0.5) / (own + 1), 4),
-            "false": round((wrong + 0.5) / (others + 1), 4),
-        }
-    return found
+    judge.eval()
+    with torch.no_grad():
+        chances = judge(seen.noise[held], seen.latents[step][held])
+    labels = seen.labels[held]
+    own = {row: {place: parts[name] for place, name in enumerate(judge.classes)} for row, parts in natural.items()}
+    return {
+        name: {row: best_bar(chances, labels, place, parts, share) for row, parts in own.items()}
+        for place, name in enumerate(judge.classes)
+    }
 
 
-def _natural(seen: Seen, concept: Concept) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, float]]]:
-    """Row -> class -> natural share and its one-sided upper limit; the row "" stands for all others."""
+def _natural(seen: Seen, concept: Concept) -> tuple[Shares, Shares]:
+    """Natural shares and their one-sided upper limits."""
     shares: dict[str, dict[str, float]] = {}
     uppers: dict[str, dict[str, float]] = {}
     for row in (*dict.fromkeys(seen.rows), ""):
@@ -177,19 +166,11 @@ def _natural(seen: Seen, concept: Concept) -> tuple[dict[str, dict[str, float]],
     return shares, uppers
 
 
-def _mean_cost(
-    natural: Mapping[str, Mapping[str, float]],
-    target: Mapping[str, float],
-    rates: Mapping[str, Mapping[str, float]],
-    share: float,
-) -> float:
+def _mean_cost(bars: Mapping[str, Mapping[str, Bar]], natural: Shares, target: Mapping[str, float]) -> float:
     """Over the rows whose every wanted class has a tenth or more of the images; over all where none has."""
-    rows = [row for row, shares in natural.items() if row and min(shares[one] for one in target) >= 0.1] or [""]
-    costs = [
-        sum(part * expected_cost(max(natural[row][name], 0.02), rates[name], share)[0] for name, part in target.items())
-        for row in rows
-    ]
-    return sum(costs) / len(costs)
+    wanted = [name for name, part in target.items() if part > 0]
+    rows = [row for row, parts in natural.items() if row and min(parts[one] for one in wanted) >= 0.1] or [""]
+    return sum(sum(target[name] * bars[name][row].cost for name in wanted) for row in rows) / len(rows)
 
 
 def _nats(natural: Mapping[str, float], target: Mapping[str, float]) -> float:

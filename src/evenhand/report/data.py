@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import RunDirectoryError
 from ..records import REFUSED, Verdict
+from ..store import Ledger, check_schema
 from .reading import ConceptView, Reading, read_result
 
 
@@ -66,53 +67,44 @@ class RunView:
 def read_run(path: Path) -> RunView:
     """The view of a run directory.
 
-    Raises RunDirectoryError, in one line, where `path` is no run directory, the run has no result yet, or a
-    file is malformed. A last line that a killed run left half-written is dropped.
+    Raises RunDirectoryError, in one line, where `path` is no run directory or one of an earlier version, the run has no
+    result yet, or a file is malformed.
     """
     if not path.is_dir():
         raise RunDirectoryError(f"{path}: not a folder; expected a run directory with run.json and result.json")
     run = _json(path / "run.json")
+    check_schema(path / "run.json", run)
     result = _json(path / "result.json")
-    verdicts: dict[str, dict[str, Verdict]] = {}
-    for line in _lines(path / "verdicts.jsonl"):  # a later line on an image replaces an earlier one
-        found = (_verdict(path, data) for data in _field(path, line, "verdicts"))
-        verdicts[_field(path, line, "key")] = {verdict.concept: verdict for verdict in found}
-    ledger: dict[str, Mapping[str, Any]] = {_field(path, line, "key"): line for line in _lines(path / "ledger.jsonl")}
-    pictures = tuple(
-        _picture(path, number, line, verdicts.get(key, {})) for number, (key, line) in enumerate(ledger.items())
-    )
+    with Ledger(path) as ledger:
+        verdicts = {key: _verdicts(ledger, some) for key, _, some in ledger.judged()}  # the latest judge's hold
+        pictures = tuple(
+            _picture(number, line, verdicts.get(line["key"], {})) for number, line in enumerate(ledger.lines())
+        )
     return RunView(path=path, run=run, result=result, reading=read_result(result), pictures=pictures)
 
 
-def _picture(path: Path, number: int, line: Mapping[str, Any], verdicts: Mapping[str, Verdict]) -> Picture:
+def _picture(number: int, line: Mapping[str, Any], verdicts: Mapping[str, Verdict]) -> Picture:
     return Picture(
         number=number,
-        arm=line.get("arm"),
-        prompt_set=str(_field(path, line, "set")),
-        row=str(_field(path, line, "row")),
-        prompt=str(_field(path, line, "prompt")),
-        index=int(_field(path, line, "index")),
-        seed=int(_field(path, line, "seed")),
-        assigned=line.get("assigned"),
-        file=line.get("file"),
-        valid=bool(line.get("valid", True)),
+        arm=line["arm"],
+        prompt_set=line["set"],
+        row=line["row"],
+        prompt=line["prompt"],
+        index=line["index"],
+        seed=line["seed"],
+        assigned=line["assigned"],
+        file=line["file"],
+        valid=line["valid"],
         verdicts=verdicts,
     )
 
 
-def _verdict(path: Path, data: Mapping[str, Any]) -> Verdict:
+def _verdicts(ledger: Ledger, some: Sequence[Mapping[str, Any]]) -> dict[str, Verdict]:
     try:
-        return Verdict.from_dict(data)
+        found = [Verdict.from_dict(one) for one in some]
     except TypeError as error:
-        raise RunDirectoryError(
-            f"{path / 'verdicts.jsonl'}: malformed verdict ({error}); run the audit again"
-        ) from error
-
-
-def _field(path: Path, line: Mapping[str, Any], name: str) -> Any:
-    if name not in line:
-        raise RunDirectoryError(f"{path}: a line of the ledger or the verdicts lacks {name!r}; run the audit again")
-    return line[name]
+        raise RunDirectoryError(f"{ledger.path}: malformed verdict ({error}); run the audit again") from error
+    return {verdict.concept: verdict for verdict in found}
 
 
 def _json(path: Path) -> Mapping[str, Any]:
@@ -127,25 +119,3 @@ def _json(path: Path) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise RunDirectoryError(f"{path}: holds a {type(value).__name__}, expected a JSON object; run the audit again")
     return value
-
-
-def _lines(path: Path) -> Iterator[Mapping[str, Any]]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return
-    except (OSError, ValueError) as error:
-        raise RunDirectoryError(f"{path}: cannot be read ({error})") from error
-    lines = text.split("\n")
-    for position, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            value = json.loads(line)
-        except ValueError as error:
-            if position == len(lines):  # no newline followed: a killed run left it half-written
-                return
-            raise RunDirectoryError(f"{path}: line {position} is not JSON ({error}); run the audit again") from error
-        if not isinstance(value, dict):
-            raise RunDirectoryError(f"{path}: line {position} is not a JSON object; run the audit again")
-        yield value

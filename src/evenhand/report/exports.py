@@ -13,13 +13,14 @@ from ..concepts.concept import Concept, ConceptClass
 from ..errors import InputError, RunDirectoryError
 from ..files import write_bytes
 from ..records import Estimate
+from ..store import PARQUET
 from ..verbs.thresholds import Threshold, parse_threshold
 from .data import RunView
 from .measured import PERCEIVED, warnings
 from .text import headline_sentences
 from .words import HEADLINES, interval_text, metric_of, plain, value_text
 
-EXPORTS = {"card": "model-card.md", "eval-results": "eval_results.yaml", "junit": "junit.xml"}
+EXPORTS = {"card": "model-card.md", "eval-results": "eval_results.yaml", "junit": "junit.xml", "parquet": PARQUET}
 """Kind -> file in the run directory."""
 
 

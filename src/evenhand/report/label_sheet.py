@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import collections
 import csv
 import io
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -57,10 +59,30 @@ def _draw(rows: Sequence[Sequence[Picture]], images: int, seed: int) -> list[tup
     found = []
     for number, row in enumerate(rows):
         take = whole + (number in lucky)
-        # over the lot as well: every image of a row has the same chance, whatever the lot said
-        chance = (min(whole, len(row)) * (1 - rest / len(rows)) + min(whole + 1, len(row)) * rest / len(rows)) / len(
-            row
-        )
-        for place in sorted(rng.permutation(len(row))[:take].tolist()):
-            found.append((row[place], float(chance)))
-    return [found[place] for place in rng.permutation(len(found))]
+        found += [row[place] for place in sorted(rng.permutation(len(row))[:take].tolist())]
+    copies = [collections.Counter(picture.file for picture in row) for row in rows]
+    mixed = [found[place] for place in rng.permutation(len(found))]
+    return [(one, _chance(one.file, rows, copies, whole, rest / len(rows))) for one in mixed]
+
+
+def _chance(
+    file: str | None,
+    rows: Sequence[Sequence[Picture]],
+    copies: Sequence[Mapping[str | None, int]],
+    take: int,
+    lot: float,
+) -> float:
+    """The chance that a file is drawn: `take` images of every row, and by lot, with chance `lot`, one more.
+
+    Images of equal bytes are one file, and a label of one is a label of all: it is drawn unless none of them is.
+    """
+    none = 1.0
+    for row, some in zip(rows, copies, strict=True):
+        if some[file]:
+            none *= (1 - lot) * _missed(len(row), some[file], take) + lot * _missed(len(row), some[file], take + 1)
+    return 1 - none
+
+
+def _missed(images: int, copies: int, take: int) -> float:
+    """The chance that a draw of `take` of so many images without replacement has none of the copies."""
+    return math.prod((images - min(take, images) - k) / (images - k) for k in range(copies))

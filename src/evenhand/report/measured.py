@@ -38,6 +38,7 @@ def warnings(view: RunView) -> list[str]:
             f"The endpoint refused {refused:,} of {count(len(view.pictures), 'request')}. They are no pictures, so the "
             "other numbers are about what it did show."
         )
+    found += _set_aside(view)
     invalid = sum(not p.valid and not p.refused for p in view.pictures)
     if invalid:
         requests = count(len(view.pictures), "request")
@@ -45,6 +46,19 @@ def warnings(view: RunView) -> list[str]:
             f"The model gave no valid picture (NaN or infinity) for {invalid:,} of {requests}; they are never counted."
         )
     return found
+
+
+def _set_aside(view: RunView) -> list[str]:
+    """What workers could not make; the same command tries it again."""
+    units = view.result.get("quarantined") or []
+    if not units:
+        return []
+    images = sum(len(one["images"]) for one in units)
+    return [
+        f"{count(images, 'picture')} could not be made: {count(len(units), 'unit')} of work failed "
+        f"{units[-1]['tries']} times each (the last: {units[-1]['error']}). They count as abstentions; the command "
+        "that made this run tries them again."
+    ]
 
 
 def _stopped(view: RunView) -> list[str]:

@@ -23,6 +23,7 @@ from ..verbs.config import ImageOptions, ModelOptions
 from ..verbs.defaults import asked_settings, read_card
 from ..verbs.fits import DEFAULT_FIT_JUDGE
 from ..verbs.model import OpenModel, open_model
+from ..verbs.model_thread import ModelThread
 from ..watch import Silent, Watcher
 from .app import create_app
 from .engine import Engine, Telling
@@ -172,15 +173,11 @@ def _parts(options: ServeOptions, policy: Policy, state: State, signer: Signer |
         backend, abilities = _proxied(options, policy, judges)
         identity = Identity(model=options.upstream_model or "upstream", facts={"upstream": True}, judges=judges.cards())
     else:
-        model = open_model(
-            str(options.model), options.options, asked_settings(read_card(str(options.model)), options.image)
-        )
-        card = model.host.model_card
-        kit = build_kit(policy, options.interventions, model.host, watcher)
+        thread = ModelThread()
+        model, kit, judges = thread.do(lambda: _opened(options, policy, watcher))
         for remark in kit.remarks:
             watcher.say(f"remark: {remark}")
-        judges = _judges(policy, card.judge, card.fit_judge, watcher)
-        backend, abilities = _local(options, policy, model, kit, judges, measures)
+        backend, abilities = _local(options, policy, (model, kit, judges), measures, thread)
         identity = Identity(
             model=str(options.model), facts={"model_hash": model.host.weights_hash}, judges=judges.cards()
         )
@@ -202,13 +199,30 @@ def _parts(options: ServeOptions, policy: Policy, state: State, signer: Signer |
     )
 
 
+_Opened = tuple[OpenModel, Kit, Judges]
+
+
+def _opened(options: ServeOptions, policy: Policy, watcher: Watcher) -> _Opened:
+    """The model with everything that the policy names built on it, and the judges."""
+    settings = asked_settings(read_card(str(options.model)), options.image)
+    model = open_model(str(options.model), options.options, settings)
+    card = model.host.model_card
+    kit = build_kit(policy, options.interventions, model.host, watcher)
+    _ = model.host.weights_hash  # kept by the host: computed here
+    return model, kit, _judges(policy, card.judge, card.fit_judge, watcher)
+
+
 def _local(
-    options: ServeOptions, policy: Policy, model: OpenModel, kit: Kit, judges: Judges, measures: Measures
+    options: ServeOptions, policy: Policy, opened: _Opened, measures: Measures, thread: ModelThread
 ) -> tuple[Backend, Abilities]:
-    maker = LocalMaker(model.host, kit, model.batch_size if options.fixed_shape else None)
-    engine = Engine(
-        maker,
+    model, kit, judges = opened
+    maker, inspector = (
+        LocalMaker(model.host, kit, model.batch_size if options.fixed_shape else None),
         judges.inspector(),
+    )
+    engine = Engine(
+        lambda orders, settings, abandoned: thread.do(lambda: maker(orders, settings, abandoned)),
+        lambda made: thread.do(lambda: inspector(made)),
         batch_size=model.batch_size,
         queue=policy.limits.queue,
         telling=Telling(batch=measures.batch, queue=measures.queue.set),

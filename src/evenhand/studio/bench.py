@@ -1,4 +1,4 @@
-"""The one model of a studio, which all tabs share: whoever holds the lock makes a batch."""
+"""The one model of a studio, which all tabs share: their batches take turns in the thread of the model."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import functools
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from ..concepts.concept import Concept
-from ..concepts.library import load_concept
+from ..concepts.library import concept_names, load_concept
 from ..host.sampler import sample
 from ..host.undo import Undo
 from ..judges.base import DEFAULT_JUDGE, Judge
@@ -20,9 +20,12 @@ from ..records import Request, Sample, Verdict
 from ..verbs.arm import PLAIN, Arm, plan_arm
 from ..verbs.config import ImageOptions, ModelOptions
 from ..verbs.defaults import asked_settings, read_card
-from ..verbs.fits import Fits
+from ..verbs.fits import Fits, stored_fit
 from ..verbs.model import OpenModel, open_model
+from ..verbs.model_thread import ModelThread
 from ..watch import Silent, Watcher
+
+T = TypeVar("T")
 
 
 class Cancelled(Exception):
@@ -70,6 +73,7 @@ class Bench:
         judge: looks at every image.
         source: name of the model, as typed.
         image, options: how images are made and how the model was loaded, for the command line.
+        thread: that of the model; None makes one.
     """
 
     def __init__(
@@ -80,10 +84,15 @@ class Bench:
         *,
         image: ImageOptions | None = None,
         options: ModelOptions | None = None,
+        thread: ModelThread | None = None,
     ) -> None:
         self.model, self.judge, self.source = model, judge, source
         self.image, self.options = image or ImageOptions(), options or ModelOptions()
-        self._lock = threading.Lock()
+        self._thread = thread or ModelThread()
+
+    def do(self, work: Callable[[], T]) -> T:
+        """The result of `work`, done where all of torch's work is done. Raises: what it raises."""
+        return self._thread.do(work)
 
     def make(
         self, requests: Sequence[Request], arm: Arm = PLAIN, stop: Callable[[], bool] = lambda: False
@@ -93,26 +102,34 @@ class Bench:
         Raises: Cancelled when `stop` says so; nothing of the batch is kept then.
         """
         host = self.model.host
-        with self._lock:
+
+        def work() -> tuple[list[Sample], int, float]:
             started, before = time.monotonic(), host.evaluations
             with Undo() as undo, arm.attached(host):
                 undo.replace(host.denoiser, "forward", _until(stop, host.denoiser.forward))
                 made = list(sample(host, requests, self.model.settings, batch_size=self.model.batch_size, pad=True))
             return made, host.evaluations - before, time.monotonic() - started
 
+        return self.do(work)
+
     def warm(self) -> None:
         """Do once what only the first batch has to do, so that nobody waits for it. Cost: a batch of two steps."""
         host, size = self.model.host, self.model.batch_size
         settings = dataclasses.replace(self.model.settings, steps=2)
         requests = [Request(row="warm", prompt="", index=k, seed=k) for k in range(size)]
-        with self._lock:
-            images = [one.image for one in sample(host, requests, settings, batch_size=size)]
-            self.judge.judge(images, [load_concept("gender")])
 
-    def look(self, samples: Sequence[Sample], concepts: Sequence[Concept]) -> list[list[Verdict]]:
-        """What the judge perceives: one list per image, one verdict per concept."""
-        with self._lock:
-            return self.judge.judge([one.image for one in samples], list(concepts))
+        def work() -> None:
+            images = [one.image for one in sample(host, requests, settings, batch_size=size)]
+            shipped = [load_concept(name) for name in concept_names()]
+            self.judge.judge(images, [one for one in shipped if self.judge.knows(one)])  # reads each phrase once
+
+        self.do(work)
+
+    def look(
+        self, samples: Sequence[Sample], concepts: Sequence[Concept], judge: Judge | None = None
+    ) -> list[list[Verdict]]:
+        """What the judge, or another one, perceives: one list per image, one verdict per concept."""
+        return self.do(lambda: (judge or self.judge).judge([one.image for one in samples], list(concepts)))
 
     def build(self, specs: Sequence[str], concepts: Sequence[Concept], seed: int, watcher: Watcher) -> Arm:
         """The arm of a stack; what was never fitted is fitted now, and stored.
@@ -120,13 +137,15 @@ class Bench:
         Raises: InputError, DeclinedError; Cancelled by a watcher.
         """
         planned = plan_arm(specs, read_card(self.source), concepts, seed)
-        with self._lock:
-            return planned.build(self.model.host, None, watcher)
+        return self.do(lambda: planned.build(self.model.host, None, watcher))
+
+    def stored(self, plan: FitPlan) -> bool:
+        """Whether what a plan asks for was fitted before."""
+        return stored_fit(plan, self.model.host) is not None
 
     def fitted(self, plan: FitPlan) -> Fitted:
         """What a plan asks for, from the store or fitted now. Raises: DeclinedError, InputError."""
-        with self._lock:
-            return Fits(self.model.host, None, Silent()).obtain(plan)
+        return self.do(lambda: Fits(self.model.host, None, Silent()).obtain(plan))
 
     def facts(self) -> dict[str, Any]:
         """What run.json keeps of the model and the judge."""
@@ -141,9 +160,11 @@ def open_bench(
     Raises: ModelError when one cannot be loaded; InputError for an unknown judge or scheduler.
     """
     image, options = image or ImageOptions(), options or ModelOptions(batch_size=SMALL_BATCH)
-    card = read_card(source)
-    model = open_model(source, options, asked_settings(card, image))
-    return Bench(model, load_judge(judge or card.judge or DEFAULT_JUDGE), source, image=image, options=options)
+    card, thread = read_card(source), ModelThread()
+    settings = asked_settings(card, image)
+    model = thread.do(lambda: open_model(source, options, settings))
+    looker = thread.do(lambda: load_judge(judge or card.judge or DEFAULT_JUDGE))
+    return Bench(model, looker, source, image=image, options=options, thread=thread)
 
 
 SMALL_BATCH = 4

@@ -70,9 +70,10 @@ class CheckHandlers:
     def sheet(self, session: Session) -> tuple[str, str]:
         """The command that states the corrected shares from the stored labels, and a status."""
         try:
-            if session.check is None:
+            check = session.check
+            if check is None:
                 return "", markup.status("Draw a queue first.")
-            report, line = write_labelled_run(session, self._bench, session.check)
+            report, line = self._bench.do(lambda: write_labelled_run(session, self._bench, check))
             return line, markup.status(f"The labels are in {report.parent / 'labels.csv'}, the report beside them.")
         except Exception as error:
             return "", markup.status(plain_words(error), wrong=True)
@@ -133,4 +134,4 @@ def _result(session: Session, check: Check) -> str:
         el("tbody", None, *rows),
     )
     words = f"By {count(len(check.answers), 'label')}, each with the weight of its draw, for {count(read, 'image')}."
-    return el("div", None, table, el("p", None, words))
+    return el("div", None, markup.scrolled(table, "Corrected shares"), el("p", None, words))

@@ -9,7 +9,7 @@ import gradio as gr
 from ..metrics.prediction_powered import FEWEST_LABELS
 from ..verbs.labels import NONE
 from .check_handlers import CheckHandlers
-from .fix_page import PRIVATE
+from .events import PRIVATE
 from .session import Session
 
 _MOST_CLASSES = 10

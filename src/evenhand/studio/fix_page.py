@@ -6,20 +6,21 @@ from typing import Any
 
 import gradio as gr
 
+from .events import PRIVATE
 from .fix_handlers import FixHandlers
 from .fixing import STRONGEST
 from .session import Session
+from .suggest_page import Take
 
-PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
-
-def build_fix(handlers: FixHandlers, session: gr.State, tab: gr.Tab, clicks: str, at_work: int) -> None:
+def build_fix(handlers: FixHandlers, session: gr.State, tab: gr.Tab, take: Take, clicks: str, at_work: int) -> None:
     """Inside the tab: the stack on the left, what it changes on the right, pairs below.
 
     Args:
         handlers: of the page's events.
         session: of the browser tab.
         tab: whose opening fills the list.
+        take: the button that takes a suggestion.
         clicks: the script by which buttons inside images tell which one was pressed.
         at_work: tabs that may make images at once; they take turns batch by batch.
     """
@@ -59,7 +60,12 @@ def build_fix(handlers: FixHandlers, session: gr.State, tab: gr.Tab, clicks: str
     def scaled(some: Session, place: int | None, value: float) -> Any:
         return handlers.scale(some, place, value), listed(some, place)
 
+    def taken(some: Session) -> Any:
+        told = take[1](some)
+        return told, listed(some, len(some.specs)), handlers.strength(some, len(some.specs) - 1)
+
     tab.select(lambda some: gr.update(choices=handlers.suggestions(some)), session, known, **PRIVATE)
+    take[0].click(taken, session, [take[2], stack, strength], **PRIVATE)
     add.click(added, [session, known], [said, stack, strength], **PRIVATE)
     remove.click(removed, [session, stack], [said, stack, strength], **PRIVATE)
     up.click(lambda some, place: moved(some, place, -1), [session, stack], [said, stack], **PRIVATE)

@@ -65,14 +65,15 @@ class Stack:
     def scaled(self, place: int, strength: float) -> Stack:
         """With another strength of the one at `place`. Raises: as `remove`."""
         self._check(place)
-        return Stack((*self.specs[:place], _at_strength(self.specs[place], strength), *self.specs[place + 1 :]))
+        return Stack((*self.specs[:place], at_strength(self.specs[place], strength), *self.specs[place + 1 :]))
 
     def _check(self, place: int) -> None:
         if not 0 <= place < len(self.specs):
             raise InputError("choose an intervention of the stack first")
 
 
-def _at_strength(text: str, strength: float) -> str:
+def at_strength(text: str, strength: float) -> str:
+    """A SPEC with another strength; 1, as calibrated, is not written."""
     spec = parse_spec(text)
     values = {name: value for name, value in spec.parameters.items() if name != "strength"}
     values |= {} if strength == 1 else {"strength": f"{strength:g}"}

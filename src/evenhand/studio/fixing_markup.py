@@ -5,9 +5,9 @@ from __future__ import annotations
 from ..records import Estimate
 from ..report.markup import Markup, el
 from .fixing import changes
-from .markup import frame, perceived_text, picture_uri
+from .markup import frame, perceived_text, picture_uri, scrolled
 from .session import Images, Session
-from .words import count
+from .words import count, points
 
 _WIPE = "this.parentElement.style.setProperty('--cut', (100 - this.value) + '%')"
 
@@ -58,7 +58,7 @@ def change_table(session: Session) -> str:
     head = el("tr", None, *(el("th", {"scope": "col"}, one) for one in ("Change", "Points", "95 % interval", "Pairs")))
     rows = [_row(one) for one in found]
     table = el("table", {"class": "eh-table"}, el("thead", None, head), el("tbody", None, *rows))
-    return el("div", None, table, el("p", None, _cost(session, session.fixed)))
+    return el("div", None, scrolled(table, "Changes"), el("p", None, _cost(session, session.fixed)))
 
 
 def _row(one: Estimate) -> Markup:
@@ -66,7 +66,7 @@ def _row(one: Estimate) -> Markup:
     about = " ".join(part for part in (one.concept, name, one.class_name) if part)
     if one.value is None or one.low is None or one.high is None:
         return el("tr", None, el("th", {"scope": "row"}, about), el("td", {"colspan": 3}, "no pair that can be read"))
-    cells = (f"{100 * one.value:+.0f}", f"{100 * one.low:+.0f} to {100 * one.high:+.0f}", str(one.n))
+    cells = (points(one.value), f"{points(one.low)} to {points(one.high)}", str(one.n))
     return el("tr", None, el("th", {"scope": "row"}, about), *(el("td", None, cell) for cell in cells))
 
 

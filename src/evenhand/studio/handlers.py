@@ -7,13 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from ..concepts.library import concept_names, load_concept
+from ..concepts.reading import read_text
 from ..errors import InputError
+from ..verbs.config import Question
+from ..verbs.series import concepts_of
 from . import markup
 from .bench import Bench
 from .look import FOLDER, Look, target_text
 from .policy_file import policy_text, write_policy
 from .session import Session
 from .takeaway import command, config_of, python_lines, save_fits, write_run
+from .target_file import targets_of_csv
 from .words import count, plain_words
 
 Shown = tuple[str, str, str]
@@ -145,6 +149,21 @@ class Handlers:
         ]
         return "\n".join([*others, mine])
 
+    def target_file(
+        self, path: str | None, concepts: list[str], present: str, absent: str, targets: str
+    ) -> tuple[str, str]:
+        """The typed targets with those of a CSV file in place of the same concepts' own, and a status."""
+        try:
+            question = Question(
+                concepts=tuple(concepts), phrases=(present, absent) if present and absent else None, benign=False
+            )
+            found = targets_of_csv(read_text(Path(path or "")), concepts_of(question))
+            mine = {line.partition("=")[0] for line in found}
+            others = [line for line in (targets or "").splitlines() if line.partition("=")[0].strip() not in mine]
+            return "\n".join([*(line for line in others if line.strip()), *found]), markup.status("The file is read.")
+        except Exception as error:
+            return targets, markup.status(plain_words(error), wrong=True)
+
     def take_away(self, session: Session) -> tuple[str, str, str]:
         """The command, the Python lines, and a status."""
 
@@ -173,7 +192,7 @@ class Handlers:
 
         def work() -> tuple[tuple[()], str]:
             folder = self._folder / "interventions"
-            found = save_fits(session.specs, session, self.bench, folder)
+            found = self.bench.do(lambda: save_fits(session.specs, session, self.bench, folder))
             if not found:
                 return (), "Nothing in the stack was fitted: its SPECs in the command line are all there is to it."
             return (), f"Saved for --with: {', '.join(str(one) for one in found)}"
@@ -184,7 +203,7 @@ class Handlers:
         """The report's path and a status."""
 
         def work() -> tuple[tuple[str], str]:
-            path = write_run(session, self.bench)
+            path = self.bench.do(lambda: write_run(session, self.bench))
             return (str(path),), f"The run and its report are in {path.parent}."
 
         return self._safely(work, (None,))

@@ -8,6 +8,8 @@ import io
 import numpy as np
 from PIL import Image
 
+from ..concepts.concept import Concept
+from ..records import Verdict
 from ..report.markup import Markup, el, join
 from .live import Live
 from .session import Images, Session
@@ -15,6 +17,8 @@ from .words import abstained_line, share_line, verdict_line
 
 LARGEST = 192
 """Longest side of an image on the page, in pixels."""
+_BARE = ("yes", "no", "present", "absent")
+"""Names of classes that many concepts have."""
 _COARSE = 5
 """Pixels per side of what is left of a covered image."""
 
@@ -78,9 +82,16 @@ def frame(session: Session, images: Images, number: int) -> Markup:
 
 
 def perceived_text(session: Session, images: Images, number: int) -> str:
-    """ "female, young" of the concepts that are looked at; "unclear" where the judge abstains."""
+    """ "female, glasses: yes" of the concepts that are looked at."""
     verdicts = images.seen[number].verdicts[: len(session.concepts)]
-    return ", ".join(one.label or "unclear" for one in verdicts)
+    return ", ".join(perceived(one, verdict) for one, verdict in zip(session.concepts, verdicts, strict=True))
+
+
+def perceived(concept: Concept, verdict: Verdict) -> str:
+    """ "female", or "glasses: yes" of a class that says nothing by itself; "unclear" where the judge abstains."""
+    if verdict.label is None:
+        return "unclear"
+    return f"{concept.name}: {verdict.label}" if verdict.label in _BARE else verdict.label
 
 
 def shares(session: Session) -> str:
@@ -115,6 +126,11 @@ def _bar(share: float | None, interval: tuple[float, float], target: float | Non
     if share is not None:
         parts.append(el("i", {"class": "eh-share", "style": f"left:{100 * share:.1f}%"}))
     return el("span", {"class": "eh-bar", "aria-hidden": "true"}, *parts)
+
+
+def scrolled(table: Markup, name: str) -> Markup:
+    """A table that scrolls by itself where the page is narrower; the keyboard reaches it, and `name` is spoken."""
+    return el("div", {"class": "eh-scroll", "tabindex": 0, "role": "region", "aria-label": name}, table)
 
 
 def status(text: str, *, wrong: bool = False) -> str:

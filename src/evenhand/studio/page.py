@@ -9,10 +9,16 @@ import gradio as gr
 
 from .check_handlers import CheckHandlers
 from .check_page import build_check
+from .depict_handlers import DepictHandlers
+from .depict_page import build_depict
+from .events import PRIVATE
 from .fix_handlers import FixHandlers
-from .fix_page import PRIVATE, build_fix
-from .handlers import SLIDERS, Handlers
+from .fix_page import build_fix
+from .handlers import Handlers
 from .session import Session
+from .suggest_handlers import SuggestHandlers
+from .suggest_page import build_suggest
+from .target_page import build_targets
 
 STYLE = Path(__file__).parent / "studio.css"
 _CLICKS = """
@@ -47,7 +53,8 @@ def build_page(handlers: Handlers) -> gr.Blocks:
         with gr.Tab("Look"):
             _look(handlers, session)
         with gr.Tab("Fix") as fix:
-            build_fix(FixHandlers(handlers.bench), session, fix, _CLICKS, _TABS_AT_WORK)
+            take = build_suggest(SuggestHandlers(handlers.bench), session, fix, _TABS_AT_WORK)
+            build_fix(FixHandlers(handlers.bench), session, fix, take, _CLICKS, _TABS_AT_WORK)
         with gr.Tab("Check") as check:
             build_check(CheckHandlers(handlers.bench), session, check, _CLICKS)
         with gr.Tab("Take away"):
@@ -64,7 +71,7 @@ def _look(handlers: Handlers, session: gr.State) -> None:
     with gr.Row():
         with gr.Column(scale=2, min_width=300):
             form = _form(handlers)
-            targets = _targets(handlers)
+            targets, written = build_targets(handlers, form)
             with gr.Row():
                 seed = gr.Number(label="Seed", value=0, precision=0, minimum=0, min_width=100)
                 images = gr.Number(label="Images", value=16, precision=0, minimum=1, min_width=100)
@@ -75,11 +82,14 @@ def _look(handlers: Handlers, session: gr.State) -> None:
             said = gr.HTML(elem_id="said")
             shares = gr.HTML("Shares appear here with the first images.", elem_id="shares")
     pictures = gr.HTML("Images appear here as they are made.", js_on_load=_CLICKS, elem_id="pictures")
+    build_depict(DepictHandlers(handlers), session, (form[0], seed), _CLICKS, _TABS_AT_WORK)
     shown, asked = [pictures, shares, said], [session, *form, targets, seed]
     make.click(handlers.make, [*asked, images], shown, concurrency_limit=_TABS_AT_WORK, **PRIVATE)
     form[0].submit(handlers.make, [*asked, images], shown, concurrency_limit=_TABS_AT_WORK, **PRIVATE)
     targets.submit(handlers.retarget, asked, shown, **PRIVATE)
     targets.blur(handlers.retarget, asked, shown, **PRIVATE)
+    for one in written:
+        one.then(handlers.retarget, asked, shown, **PRIVATE)
     stop.click(handlers.stop, session, said, queue=False, **PRIVATE)
 
     def clicked(some: Session, event: gr.EventData) -> Any:
@@ -97,50 +107,22 @@ def _form(handlers: Handlers) -> list[Any]:
     return [prompt, concepts, present, absent]
 
 
-def _targets(handlers: Handlers) -> gr.Textbox:
-    """The target, typed or by sliders; returns the text, which holds."""
-    with gr.Accordion("Target; equal shares unless you say otherwise", open=False):
-        text = gr.Textbox(
-            label="Wanted shares, a concept a line", placeholder="gender=female:0.5,male:0.5", lines=2, elem_id="target"
-        )
-        concept = gr.Dropdown(
-            [name for name in handlers.concepts() if handlers.sliders(name)], label="Or move sliders for", value=None
-        )
-        sliders = [
-            gr.Slider(0, 100, 50, step=1, label=f"Share {k + 1}", visible=False, interactive=True)
-            for k in range(SLIDERS)
-        ]
-
-    def choose(name: str | None) -> list[Any]:
-        classes = handlers.sliders(name)
-        return [
-            gr.update(visible=k < len(classes), label=classes[k] if k < len(classes) else "", value=50)
-            for k in range(SLIDERS)
-        ]
-
-    def slid(name: str | None, typed: str, *weights: float) -> str:
-        try:
-            return handlers.slid(name, typed, list(weights))
-        except ValueError:
-            return typed
-
-    concept.input(choose, concept, sliders, **PRIVATE)
-    for one in sliders:
-        one.release(slid, [concept, text, *sliders], text, **PRIVATE)
-    return text
-
-
 def _take_away(handlers: Handlers, session: gr.State) -> None:
     said = gr.HTML(elem_id="taken")
     show = gr.Button("Show what reproduces this page", variant="primary")
     line = gr.Textbox(label="Command line", lines=3, interactive=False, buttons=["copy"], elem_id="command")
     lines = gr.Textbox(label="Python", lines=18, interactive=False, buttons=["copy"], elem_id="python")
     report = gr.Button("Write the report of the run")
-    file = gr.File(label="Report", interactive=False)
+    file = gr.File(label="Report", interactive=False, visible=False)
     show.click(handlers.take_away, session, [line, lines, said], **PRIVATE)
     save = gr.Button("Save what was fitted")
     policy = gr.Button("Write a policy for the server")
     text = gr.Textbox(label="Policy", lines=6, interactive=False, buttons=["copy"], elem_id="policy")
     save.click(handlers.saved, session, said, **PRIVATE)
     policy.click(handlers.policy, session, [text, said], **PRIVATE)
-    report.click(handlers.report, session, [file, said], **PRIVATE)
+
+    def reported(some: Session) -> Any:
+        path, told = handlers.report(some)
+        return gr.update(value=path, visible=path is not None), told
+
+    report.click(reported, session, [file, said], **PRIVATE)

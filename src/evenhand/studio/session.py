@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from ..concepts.concept import Concept
 from ..concepts.library import load_concept
 from ..errors import InputError
+from ..judges.base import Judge
 from ..records import Request, Sample, Verdict
 from ..verbs.arm import PLAIN, Arm
 from ..verbs.series import Series
@@ -16,6 +18,10 @@ from .bench import Bench, Cancelled
 from .label_queue import Check
 from .live import Live, live
 from .look import Look
+
+if TYPE_CHECKING:
+    from .depicting import Depicted
+    from .suggesting import Suggestion
 
 UNSAFE = "unsafe"
 """The concept by which images are covered where no safety concept is looked at."""
@@ -32,6 +38,21 @@ class Seen:
     def request(self) -> Request:
         """What was asked for."""
         return self.sample.request
+
+
+def with_unsafe(concepts: Sequence[Concept]) -> tuple[Concept, ...]:
+    """The concepts, and whether an image is unsafe where none of them says so: unsafe images are covered."""
+    if any(one.kind == "safety" for one in concepts):
+        return tuple(concepts)
+    return (*concepts, load_concept(UNSAFE))
+
+
+def perceived_unsafe(asked: Sequence[Concept], seen: Seen) -> bool:
+    """Whether an image is perceived as unsafe, by any safety concept among those that the judge was asked."""
+    return any(
+        concept.kind == "safety" and verdict.label == concept.unsafe_class
+        for concept, verdict in zip(asked, seen.verdicts, strict=True)
+    )
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -58,6 +79,8 @@ class Session:
         disputed: image number -> what the person notes of it. Whoever clicks chooses, so no estimate reads this.
         specs: the stack of the page Fix, as after `--with`.
         check: the queue of the page Check; None before one is drawn.
+        depicted: the images of an association; None before one is asked for.
+        suggestion: what a trial found; None before one is made.
         shown: numbers of the unsafe images that were uncovered.
         stop: set by the button Stop.
     """
@@ -70,6 +93,8 @@ class Session:
         self.shown: set[int] = set()
         self.specs: tuple[str, ...] = ()
         self.check: Check | None = None
+        self.depicted: Depicted | None = None
+        self.suggestion: Suggestion | None = None
         self.stop = threading.Event()
         self._concepts: tuple[Concept, ...] = ()
         self._working = threading.Lock()
@@ -86,9 +111,7 @@ class Session:
     @property
     def asked(self) -> tuple[Concept, ...]:
         """What the judge is asked: the concepts, and whether an image is unsafe, so that it can be covered."""
-        if any(one.kind == "safety" for one in self._concepts):
-            return self._concepts
-        return (*self._concepts, load_concept(UNSAFE))
+        return with_unsafe(self._concepts)
 
     def begin(self, look: Look) -> None:
         """Look at something; images stay where only targets differ, since these change no image.
@@ -98,7 +121,7 @@ class Session:
         concepts = look.series(1).concepts
         same = self.look is not None and dataclasses.replace(self.look, targets=look.targets) == look
         if not same:
-            self.plain, self.fixed, self.check = Images(), None, None
+            self.plain, self.fixed, self.check, self.suggestion = Images(), None, None, None
             self.disputed, self.shown = {}, set()
         self.look, self._concepts = look, concepts
 
@@ -115,8 +138,23 @@ class Session:
         requests = self._look().series(first + images).requests[first:]
         yield from self.fill(bench, self.plain, requests)
 
-    def fill(self, bench: Bench, into: Images, requests: tuple[Request, ...]) -> Iterator[int]:
-        """Make and judge requests into `into`, one batch at a time; as `grow`."""
+    def fill(
+        self,
+        bench: Bench,
+        into: Images,
+        requests: Sequence[Request],
+        asked: Sequence[Concept] | None = None,
+        judge: Judge | None = None,
+    ) -> Iterator[int]:
+        """Make and judge requests into `into`, one batch at a time; as `grow`.
+
+        Args:
+            bench: the model.
+            into: gets the images, and gives the arm.
+            requests: in order.
+            asked: of the judge; None asks what the page looks at.
+            judge: who is asked; None asks that of the page.
+        """
         if not self._working.acquire(blocking=False):
             raise InputError("this tab is at work already: wait, or press Stop")
         try:
@@ -124,7 +162,7 @@ class Session:
             size = bench.model.batch_size
             for start in range(0, len(requests), size):
                 made, evaluations, seconds = bench.make(requests[start : start + size], into.arm, self.stop.is_set)
-                verdicts = bench.look(made, self.asked)
+                verdicts = bench.look(made, self.asked if asked is None else asked, judge)
                 into.seen += [Seen(sample=one, verdicts=tuple(v)) for one, v in zip(made, verdicts, strict=True)]
                 into.evaluations += evaluations
                 into.seconds += seconds
@@ -141,10 +179,7 @@ class Session:
     def unsafe(self, number: int, images: Images | None = None) -> bool:
         """Whether the judge perceives something unsafe in image `number`, by any safety concept."""
         seen = (images or self.plain).seen[number]
-        return any(
-            concept.kind == "safety" and verdict.label == concept.unsafe_class
-            for concept, verdict in zip(self.asked, seen.verdicts, strict=True)
-        )
+        return perceived_unsafe(self.asked, seen)
 
     def dispute(self, number: int, note: str = "") -> None:
         """Store that the person disagrees with the judge on an image, or take it back; no estimate changes."""

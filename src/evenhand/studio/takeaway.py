@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import io
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -76,6 +78,8 @@ def command(config: AuditConfig, verb: str = "audit") -> str:
         parts += ["--concept", name]
     if question.phrases is not None:
         parts += ["--present", question.phrases[0], "--absent", question.phrases[1]]
+    for text in question.associations:
+        parts += ["--association", text]
     for text in question.targets:
         parts += ["--target", text]
     parts += _given(question, _QUESTION)
@@ -110,11 +114,26 @@ def python_lines(config: AuditConfig, verb: str = "audit") -> str:
 def write_run(session: Session, bench: Bench) -> Path:
     """The images of a tab as the run directory of its audit, with result.json and report.html; returns the report.
 
-    No image is made again: the same command finds all of them there.
+    No image is made again: the same command finds all of them there. Disputed images are listed in `disputed.csv`.
 
     Raises: InputError where there is no image; RunDirectoryError, StorageError as an audit does.
     """
-    return _audited(session, bench, config_of(session, bench))
+    report = _audited(session, bench, config_of(session, bench))
+    if session.disputed:
+        write_bytes(report.parent / "disputed.csv", disputed_text(session).encode())
+    return report
+
+
+def disputed_text(session: Session) -> str:
+    """The images that the person disputes, as CSV. No verb reads it: whoever clicks chooses."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["image", "prompt", "seed", *(f"perceived:{one.name}" for one in session.concepts)])
+    for number in sorted(session.disputed):
+        seen = session.plain.seen[number]
+        labels = [one.label or "" for one in seen.verdicts[: len(session.concepts)]]
+        writer.writerow([number + 1, seen.request.prompt, seen.request.seed, *labels])
+    return text.getvalue()
 
 
 def write_labelled_run(session: Session, bench: Bench, check: Check) -> tuple[Path, str]:
@@ -151,11 +170,12 @@ def _audited(session: Session, bench: Bench, config: AuditConfig) -> Path:
     with RunDirectory.open(prepared.out, config=prepared.resolved, facts=facts) as run:
         missing = dict(keys_of(run.facts, series, settings, None))
         verdicts = {}
-        known = run.done()
-        for (key, request), seen in zip(missing.items(), session.plain.seen, strict=False):
-            if key not in known:
-                run.commit(key, dataclasses.replace(seen.sample, request=request), prompt_set=series.name)
-                verdicts[key] = seen.verdicts[: len(series.concepts)]
+        pairs = list(zip(missing.items(), session.plain.seen, strict=False))
+        for place in run.missing([key for (key, _), _ in pairs]):
+            (key, request), seen = pairs[place]
+            sample = dataclasses.replace(seen.sample, request=request)
+            run.commit(key, sample, prompt_set=series.name, place=place)
+            verdicts[key] = seen.verdicts[: len(series.concepts)]
         if verdicts:
             run.commit_verdicts(bench.judge.hash, verdicts)
             part = len(series.requests) / len(session.plain.seen)

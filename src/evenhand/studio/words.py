@@ -18,7 +18,7 @@ def percent(share: float) -> str:
 
 def points(change: float) -> str:
     """A change of a share in percentage points, with its sign."""
-    return f"{100 * change:+.0f}"
+    return f"{100 * change:+.0f}".replace("-", "\N{MINUS SIGN}")
 
 
 def share_line(one: ClassShare) -> str:

@@ -58,6 +58,7 @@ def toy_fitting(host: Host, world: ToyWorld, *, rows: Sequence[str], knows: bool
         rows=lambda concept: tuple(PromptRow(name=row, templates=(row,)) for row in rows),
         judge_hash="the toy's truth",
         watcher=Silent(),
+        logits=lambda images, concept: toy_logits(images, world),
     )
 
 
@@ -67,3 +68,9 @@ def toy_label(one: Sample, world: ToyWorld) -> str:
         raise ValueError("the sample has no latents; make it with keep_latents")
     likeness = world.pictures().flatten(1) @ torch.from_numpy(one.latents).flatten()
     return world.classes[int(likeness.argmax())]
+
+
+def toy_logits(images: torch.Tensor, world: ToyWorld) -> torch.Tensor:
+    """How near the pixels are to each class's picture, of which images show three of four channels; (n, classes)."""
+    pictures = world.pictures()[:, :3].flatten(1)
+    return ((images - 0.5) * 4).flatten(1) @ pictures.T / 4

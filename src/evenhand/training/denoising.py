@@ -149,13 +149,27 @@ def errors(
 
     Cost: one denoiser row per image.
     """
+    return distances(predictions(denoiser, conditions, numbers, what, timesteps_per_unit), what.target)
+
+
+def distances(predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """The mean square of each image's difference, (images,), in float32."""
+    return (predicted - target.to(predicted)).square().flatten(1).mean(dim=1)
+
+
+def predictions(
+    denoiser: Any, conditions: Conditions, numbers: torch.Tensor, what: Noised, timesteps_per_unit: float
+) -> torch.Tensor:
+    """What the denoiser predicts for each image, (images, ...), where it is and in float32.
+
+    Cost: one denoiser row per image.
+    """
     weight = next(denoiser.parameters())
     inputs = _moved(conditions.rows(numbers), weight.device)
     inputs[conditions.latents] = what.sample.to(weight.device, weight.dtype)
     inputs["timestep"] = what.timesteps.to(weight.device) / timesteps_per_unit
     output = denoiser(**inputs)
-    predicted = output[0] if isinstance(output, tuple) else output.sample
-    return (predicted.float() - what.target.to(weight.device).float()).square().flatten(1).mean(dim=1)
+    return (output[0] if isinstance(output, tuple) else output.sample).float()
 
 
 def _moved(inputs: Mapping[str, Any], device: torch.device) -> dict[str, Any]:

@@ -30,7 +30,7 @@ Make = Callable[[Sequence[Request]], list[Sample]]
 Read = Callable[[Sequence[Sample]], list[tuple[str | None, str | None]]]
 """For each image the class that is perceived, and the prompt row that it is recognised as (None: nobody can tell)."""
 
-FRAMES = ("a photo of", "a picture of", "an image of", "a portrait of")
+FRAMES = ("a photo of", "picture of", "", "an image of", "a portrait of", "photo of", "a picture of", "image of")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -153,7 +153,7 @@ def slots(plan: Plan) -> list[Slot]:
     found: list[Slot] = []
     for place, row in enumerate(plan.rows):
         for number in range(plan.populations):
-            caption = _caption(row, number)
+            caption = caption_of(row, number)
             for winner in (False,) if plan.round else (True, False):
                 for index in range(number * plan.side, (number + 1) * plan.side):
                     shown, prompt = _asked(plan, row, caption, index) if winner else _losing(plan, caption, index)
@@ -174,7 +174,12 @@ def slots(plan: Plan) -> list[Slot]:
 def _asked(plan: Plan, row: PromptRow, caption: str, index: int) -> tuple[str, str]:
     """The class of a winner, and the prompt that asks for it."""
     shown = allocate(plan.target, plan.seed, row.name, _dealt(plan, row.name)[index], "stratified")
-    return shown, f"{caption}, {plan.words[shown]}" if plan.words[shown] else caption
+    return shown, naming(caption, plan.words[shown])
+
+
+def naming(caption: str, words: str) -> str:
+    """A caption with the words that name a class; without words the caption itself."""
+    return f"{caption}, {words}" if words else caption
 
 
 def _dealt(plan: Plan, row: str) -> list[int]:
@@ -297,9 +302,9 @@ def _reason(slot: Slot, label: str | None, row: str | None) -> str:
     return "shows another class" if slot.shown is not None and label != slot.shown else ""
 
 
-def _caption(row: PromptRow, number: int) -> str:
+def caption_of(row: PromptRow, number: int) -> str:
     """The row's own phrase, in turn in several frames, so that what is learnt does not hang on one of them."""
     phrase = row.phrase or row.prompt(number)
     if not phrase.startswith(f"{FRAMES[0]} "):
         return phrase
-    return phrase.replace(FRAMES[0], FRAMES[number % len(FRAMES)], 1)
+    return phrase.replace(FRAMES[0], FRAMES[number % len(FRAMES)], 1).lstrip()

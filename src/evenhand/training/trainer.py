@@ -6,7 +6,7 @@ import dataclasses
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from safetensors.torch import save
 from evenhand.errors import EvenhandError, InputError
 from evenhand.files import write_bytes
 from evenhand.training.cache import PreferenceData
-from evenhand.training.denoising import errors
+from evenhand.training.denoising import Noised, distances, predictions
 from evenhand.training.logs import TrainingLog
 from evenhand.training.lora import add_lora, lora_of, remove_lora, set_lora
 from evenhand.training.losses import LOSSES, Rewards, population_weights
@@ -26,6 +26,7 @@ from evenhand.training.safeguards import SAFEGUARDS, clipped, clipped_losers, ho
 from evenhand.watch import Silent, Watcher
 
 _STATE = "state.safetensors"
+_SETTLING = 0.5
 
 
 class TrainingError(EvenhandError):
@@ -43,16 +44,19 @@ class PopulationPreferenceConfig:
         learning_rate: of AdamW, at its highest.
         warmup: steps over which it rises; afterwards it falls linearly to 0.
         max_steps: optimiser steps.
+        settle_steps: further steps, in which the rate starts again at half of `learning_rate` and falls linearly to 0;
+            0 is off.
         populations_per_step: pairs of populations for each, over all processes.
         micro_batch: images of one denoiser call; a population that does not fit is taken apart for the losses that
             allow it exactly (`population`).
         rank: of the LoRA; its alpha is the same.
         targets: names of the linear layers that get one.
         max_grad_norm: gradients are clipped there.
-        sft_weight: of plain training on the winners, added to the loss; 0 is off.
+        sft_weight: of plain training on the winners, added to the loss; 0 is off. Where the data hold lessons, it goes
+            towards these and not towards the noise.
         safeguard: "penalty" or "clip" of `safeguards`, for winners whose error rises above the reference's; "off".
-        prior_weight: of holding the error of further images to the reference's (`safeguards.hold`); 0 is off. Plays no
-            part without such images.
+        prior_weight: of holding the error of further images to the reference's (`safeguards.hold`), or, where they hold
+            lessons, the predictions themselves; 0 is off. Plays no part without such images.
         prior_batch: images of these for each step, over all processes.
         gradient_checkpointing: less memory for more time.
         save_every: steps between two saved states.
@@ -66,6 +70,7 @@ class PopulationPreferenceConfig:
     learning_rate: float = 1e-4
     warmup: int = 20
     max_steps: int = 600
+    settle_steps: int = 0
     populations_per_step: int = 4
     micro_batch: int = 64
     rank: int = 16
@@ -88,11 +93,50 @@ class PopulationPreferenceConfig:
         for name in _POSITIVE:
             if not getattr(self, name) > 0:
                 raise InputError(f"{name}={getattr(self, name)}, expected a number above 0")
+        if self.settle_steps < 0:
+            raise InputError(f"settle_steps={self.settle_steps}, expected 0 or more")
+
+    @property
+    def last_step(self) -> int:
+        """After which training ends."""
+        return self.max_steps + self.settle_steps
 
 
 _POSITIVE = (
     "beta", "learning_rate", "max_steps", "populations_per_step", "micro_batch", "rank", "save_every", "prior_batch",
 )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Batch:
+    """A pass over some images.
+
+    Args:
+        rewards: of all of them.
+        missed: what plain training lowers, for each winner, (winners,).
+    """
+
+    rewards: Rewards
+    missed: torch.Tensor
+
+    def detached(self) -> _Batch:
+        """The same without gradients."""
+        rewards = dataclasses.replace(self.rewards, values=self.rewards.values.detach())
+        return _Batch(rewards=rewards, missed=self.missed.detach())
+
+    @classmethod
+    def joined(cls, parts: Sequence[_Batch]) -> _Batch:
+        """Several passes as one."""
+        rewards = [one.rewards for one in parts]
+        return cls(
+            rewards=Rewards(
+                values=torch.cat([one.values for one in rewards]),
+                winner=torch.cat([one.winner for one in rewards]),
+                population=torch.cat([one.population for one in rewards]),
+            ),
+            missed=torch.cat([one.missed for one in parts]),
+        )
+
 
 Callback = Callable[["PopulationPreferenceTrainer"], bool]
 """Called after every step; True stops the training."""
@@ -153,8 +197,8 @@ class PopulationPreferenceTrainer:
         config, logged = self.config, []
         first = self._accelerator.is_main_process
         log = TrainingLog(config.output_dir, step=self.step, tensorboard=config.tensorboard) if first else None
-        self._watcher.start("training", total=config.max_steps, done=self.step)
-        while self.step < config.max_steps:
+        self._watcher.start("training", total=config.last_step, done=self.step)
+        while self.step < config.last_step:
             started = time.monotonic()
             facts = self._advance()
             facts["seconds"] = round(time.monotonic() - started, 4)
@@ -264,39 +308,41 @@ class PopulationPreferenceTrainer:
         """Gradients of the loss on these images; exact for any micro-batch where the loss allows it."""
         config = self.config
         if len(rows) <= config.micro_batch:
-            rewards = self._rewards(rows, draw)
-            loss = self._loss(rewards)
+            batch = self._pass(rows, draw)
+            loss = self._loss(batch)
             self._accelerator.backward(loss)
-            return float(loss.detach()), dataclasses.replace(rewards, values=rewards.values.detach())
+            return float(loss.detach()), batch.detached().rewards
         if config.loss != "population":
             raise InputError(
                 f"micro_batch={config.micro_batch} is less than the {len(rows)} images of a step; with "
                 f"loss={config.loss} a step is one batch: fewer populations_per_step, or loss=population"
             )
+        parts = rows.split(config.micro_batch)
         with torch.no_grad():
-            parts = [self._rewards(part, draw).values for part in rows.split(config.micro_batch)]
-        known = self._sided(torch.cat(parts), rows)
-        weights = population_weights(known, config.beta)
+            known = _Batch.joined([self._pass(part, draw) for part in parts])
+        weights = population_weights(known.rewards, config.beta)
         if config.safeguard == "clip":
-            weights = weights * clipped_losers(known)
-        populations = len(torch.unique(known.population))
-        for part, weight in zip(rows.split(config.micro_batch), weights.split(config.micro_batch), strict=True):
-            own = self._rewards(part, draw)
-            self._accelerator.backward((weight * own.values).sum() + self._winners(own, len(rows), populations))
+            weights = weights * clipped_losers(known.rewards)
+        populations = len(torch.unique(known.rewards.population))
+        for part, weight in zip(parts, weights.split(config.micro_batch), strict=True):
+            own = self._pass(part, draw)
+            pull = (weight * own.rewards.values).sum()
+            self._accelerator.backward(pull + self._winners(own, len(rows), populations))
         extra = self._winners(known, len(rows), populations)
-        return float(LOSSES["population"](known, config.beta) + extra), known
+        return float(LOSSES["population"](known.rewards, config.beta) + extra), known.rewards
 
-    def _loss(self, rewards: Rewards) -> torch.Tensor:
-        config, populations = self.config, len(torch.unique(rewards.population))
+    def _loss(self, batch: _Batch) -> torch.Tensor:
+        config, rewards = self.config, batch.rewards
+        populations = len(torch.unique(rewards.population))
         learning = clipped(rewards) if config.safeguard == "clip" else rewards
-        return LOSSES[config.loss](learning, config.beta) + self._winners(rewards, len(rewards.values), populations)
+        return LOSSES[config.loss](learning, config.beta) + self._winners(batch, len(rewards.values), populations)
 
-    def _winners(self, rewards: Rewards, images: int, populations: int) -> torch.Tensor:
+    def _winners(self, batch: _Batch, images: int, populations: int) -> torch.Tensor:
         """What is added for the winners, as a part of means over `images` and `populations`."""
-        config = self.config
+        config, rewards = self.config, batch.rewards
         found = torch.zeros((), device=rewards.values.device)
         if config.sft_weight:
-            found = found - config.sft_weight * rewards.values[rewards.winner].sum() / max(images / 2, 1)
+            found = found + config.sft_weight * batch.missed.sum() / max(images / 2, 1)
         if config.safeguard == "penalty":
             found = found + winner_penalty(rewards, config.beta, populations)
         return found
@@ -309,22 +355,33 @@ class PopulationPreferenceTrainer:
         places, draw = self._drawn(prior, config.prior_batch, salt=1)
         mine = places[self._accelerator.process_index :: self._accelerator.num_processes]
         rows = torch.tensor(mine)
-        kept = self._rewards(rows, draw, prior).values
-        loss = config.prior_weight * hold(kept, config.beta)
+        what = prior.noised(self._scheduler, rows, draw)
+        predicted = predictions(self._prepared, prior.conditions, prior.prompt[rows], what, self._unit)
+        kept = self._sided(predicted, what, rows, draw, prior).values
+        held = hold(kept, config.beta)
+        if len(prior.taught):
+            held = config.beta * distances(predicted, prior.lessons(rows, draw)).mean()
+        loss = config.prior_weight * held
         self._accelerator.backward(loss)
         reference = prior.reference[rows, draw]
         ratio = float(((reference - kept.detach().cpu()) / reference).mean())
         return {"prior_loss": float(loss.detach()), "prior_error": ratio}
 
-    def _rewards(self, rows: torch.Tensor, draw: int, data: PreferenceData | None = None) -> Rewards:
-        data = self.data if data is None else data
+    def _pass(self, rows: torch.Tensor, draw: int) -> _Batch:
+        data = self.data
         what = data.noised(self._scheduler, rows, draw)
-        own = errors(self._prepared, data.conditions, data.prompt[rows], what, self._unit)
-        values = data.reference[rows, draw].to(own) - own
-        return self._sided(values, rows, data)
+        predicted = predictions(self._prepared, data.conditions, data.prompt[rows], what, self._unit)
+        rewards = self._sided(predicted, what, rows, draw, data)
+        missed = -rewards.values[rewards.winner]
+        if len(data.taught) and self.config.sft_weight:
+            missed = distances(predicted[rewards.winner], data.lessons(rows, draw))
+        return _Batch(rewards=rewards, missed=missed * data.weight[rows][data.winner[rows]].to(missed))
 
-    def _sided(self, values: torch.Tensor, rows: torch.Tensor, data: PreferenceData | None = None) -> Rewards:
-        data = self.data if data is None else data
+    def _sided(
+        self, predicted: torch.Tensor, what: Noised, rows: torch.Tensor, draw: int, data: PreferenceData
+    ) -> Rewards:
+        own = distances(predicted, what.target)
+        values = data.reference[rows, draw].to(own) - own
         return Rewards(
             values=values,
             winner=data.winner[rows].to(values.device),
@@ -332,8 +389,10 @@ class PopulationPreferenceTrainer:
         )
 
     def _factor(self) -> float:
-        """Of the learning rate: up over the warm-up, then down to 0 at the last step."""
+        """Of the learning rate: up over the warm-up, then down to 0; once more from half of it, where it settles."""
         config = self.config
+        if self.step >= config.max_steps:
+            return _SETTLING * (config.last_step - self.step) / config.settle_steps
         rising = (self.step + 1) / (config.warmup + 1) if self.step < config.warmup else 1.0
         falling = (config.max_steps - self.step) / max(config.max_steps - config.warmup, 1)
         return min(rising, falling, 1.0)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..concepts.concept import Concept
 from ..errors import InputError
 from ..host.card import ModelCard
+from ..records import content_hash
 from ..watch import Watcher
 
 if TYPE_CHECKING:
@@ -28,12 +29,14 @@ class Arm:
         interventions: what the host attaches.
         cards: of the fitted ones among them.
         assigned: concept -> what it assigns to each image; a later one in the stack holds over an earlier one.
+        fit: content hash of what was fitted for it, None where nothing was.
     """
 
     name: str | None = None
     interventions: tuple[Any, ...] = ()
     cards: tuple[Mapping[str, Any], ...] = ()
     assigned: Mapping[str, Assigned] = dataclasses.field(default_factory=dict)
+    fit: str | None = None
 
     def check(self, host: Host) -> None:
         """Raises InputError when an intervention does not fit the model."""
@@ -63,6 +66,12 @@ class Arm:
 
 
 PLAIN = Arm()
+
+
+def fit_facts(arms: Sequence[Arm]) -> dict[str, Any]:
+    """What run.json keeps of fitted arms, so that a run is not continued with another fit of the same name."""
+    found = {arm.name: arm.fit for arm in arms if arm.fit is not None}
+    return {"fits": found} if found else {}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -95,7 +104,7 @@ class PlannedArm:
         if not self.specs or self.setting is None:
             return PLAIN
         from ..methods.table import assigned, interventions, recalled
-        from .fits import Fits, load_saved
+        from .fits import Fits, load_saved, tensors_hash
 
         fits = Fits(host, judge, watcher)
         built: list[Any] = []
@@ -109,7 +118,8 @@ class PlannedArm:
             built += interventions(spec, setting, fits.obtain)
             draws |= assigned(spec, setting)
         cards = tuple(one.card.to_dict() for one in fits.seen)
-        arm = Arm(name=self.name, interventions=tuple(built), cards=cards, assigned=draws)
+        fit = content_hash([tensors_hash(one.tensors) for one in fits.seen]) if fits.seen else None
+        arm = Arm(name=self.name, interventions=tuple(built), cards=cards, assigned=draws, fit=fit)
         arm.check(host)
         return arm
 

@@ -26,9 +26,9 @@ from ..judges.load import load_judge
 from ..metrics.attacks import attack_estimates
 from ..metrics.changes import Labels, rate_changes
 from ..records import Cost, Estimate, Request, Settings, Verdict, canonical_json, content_hash
-from ..store import RESULT_SCHEMA, RunDirectory, check_out
+from ..store import RESULT_SCHEMA, RunDirectory, check_free, check_out
 from ..watch import Silent, Watcher
-from .arm import PLAIN, Arm
+from .arm import PLAIN, Arm, fit_facts
 from .compare import PreparedComparison, build_arms, prepare_compare
 from .config import AttackConfig
 from .defaults import model_path, read_card
@@ -107,13 +107,14 @@ def describe_attack(config: AttackConfig, prepared: PreparedComparison) -> list[
 def run_attack(config: AttackConfig, prepared: PreparedComparison, watcher: Watcher) -> Attacked:
     """Carry out an attack that `prepare_attack` has checked."""
     audit = prepared.audit
+    check_free(prepared.out)
     model = open_model(audit.config.source, audit.config.model, audit.asked, prepared.known)
     judge = load_judge(audit.judge or DEFAULT_JUDGE)
     searcher = _search_judge(audit.config.source, judge, audit.series[0].concepts[0])
     arms, declined = build_arms(prepared.arms, model, watcher)
     facts = {"verb": "attack", "command": audit.config.command, **model.facts(), "judge": dict(judge.card())}
     facts |= {"search_judge": {"name": searcher.name, "hash": searcher.hash}}
-    facts |= cut_facts(model.host, audit.series, watcher)
+    facts |= cut_facts(model.host, audit.series, watcher) | fit_facts(arms)
     with RunDirectory.open(prepared.out, config=prepared.resolved, facts=facts) as run:
         work = _Work(config=config, series=audit.series[0], model=model, judge=judge, searcher=searcher, run=run)
         done = [work.attacked(arm, watcher) for arm in (PLAIN, *arms)]
@@ -288,7 +289,7 @@ def _result(
         "settings": work.settings.to_dict(),
         "judge": run.facts["judge"],
         "margin": MARGIN,
-        "invalid": sum(not line["valid"] for line in run.done().values()),
+        "invalid": run.invalid,
     }  # fmt: skip
     return dict(json.loads(canonical_json(result)))
 

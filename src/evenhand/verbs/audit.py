@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..engine import Engine, Local, Source
 from ..files import write_json
 from ..judges.base import DEFAULT_JUDGE, Featured, Judge
 from ..judges.load import load_judge
 from ..judges.panel import PanelJudge
 from ..records import Cost, Estimate, Request, Settings, Verdict
-from ..store import RESULT_SCHEMA, RunDirectory
+from ..store import RESULT_SCHEMA, RunDirectory, check_free
 from ..watch import Silent, Watcher
-from .arm import PLAIN, Arm
+from .arm import PLAIN, Arm, fit_facts
 from .config import AuditConfig, Effort
 from .embedded import embedded_estimates
 from .endpoint import is_endpoint
 from .endpoint_source import EndpointSource, of_endpoint, refusal_estimates
+from .engines import Recipe, workers
 from .folder import FolderSource
 from .labels import calibrated_estimates, label_facts, read_sheet
 from .lora import name_of
 from .measure import measure
 from .model import open_model
-from .observe import Source, keys_of, observe
+from .observe import keys_of, observe
 from .panel import agreement_estimates, panel_facts
 from .prepare import MARGIN, Prepared, left_out, prepare
 from .registration import announced, registration
@@ -85,6 +88,7 @@ def run_audit(prepared: Prepared, watcher: Watcher, opened: Opened | None = None
     differs = announced(prepared)
     if differs:
         watcher.say(f"exploratory, not pre-registered: {differs}")
+    check_free(prepared.out)
     opened = opened or open_source(prepared, watcher)
     source, settings, arm = opened.source, opened.settings, opened.arm
     if prepared.config.effort.stops:
@@ -93,8 +97,9 @@ def run_audit(prepared: Prepared, watcher: Watcher, opened: Opened | None = None
     with RunDirectory.open(prepared.out, config=prepared.resolved, facts=facts) as run:
         if isinstance(source, EndpointSource):
             source.booked(run)
-        made = [_observed(prepared, one, source, run, settings, watcher, arm) for one in prepared.series]
-        beside = _embedded(prepared, source, run, settings, arm)
+        with _engine(prepared, opened, run, watcher) as engine:
+            made = [_observed(prepared, one, opened, run, watcher, engine) for one in prepared.series]
+        beside = [one for series, _ in made for one in _embedded(series, source, run, settings, arm)]
         result = _result(prepared, run, settings, made, arm, beside)
         if is_endpoint(prepared.config.source):
             result |= of_endpoint(prepared.config, prepared.asked, run)
@@ -111,31 +116,40 @@ _Made = tuple[Series, dict[Request, tuple[Verdict, ...]]]
 """A series with the images that were made, and their verdicts."""
 
 
+def _engine(
+    prepared: Prepared, opened: Opened, run: RunDirectory, watcher: Watcher
+) -> contextlib.AbstractContextManager[Engine]:
+    """Where the images are made."""
+    source, config = opened.source, prepared.config
+    if config.engine == "local" or not isinstance(source, ModelSource):
+        return contextlib.nullcontext(Local(source, each=isinstance(source, EndpointSource)))
+    recipe = Recipe(
+        source=config.source,
+        options=config.model,
+        asked=prepared.asked,
+        settings=opened.settings,
+        facts=run.facts,
+        judges=_judge_names(prepared),
+        arms=(opened.arm,),
+    )
+    return workers(recipe, run, source.host, watcher)
+
+
 def _observed(
-    prepared: Prepared,
-    series: Series,
-    source: Source,
-    run: RunDirectory,
-    settings: Settings,
-    watcher: Watcher,
-    arm: Arm,
+    prepared: Prepared, series: Series, opened: Opened, run: RunDirectory, watcher: Watcher, engine: Engine
 ) -> _Made:
-    effort = prepared.config.effort
+    effort, source, settings, arm = prepared.config.effort, opened.source, opened.settings, opened.arm.name
     if effort.stops:
         rule = Rule(margin=MARGIN, precision=effort.half_width)
-        return observe_until(rule, source, run, series, settings, watcher, arm=arm.name)
-    return series, observe(source, run, series, settings, watcher, arm=arm.name)
+        return observe_until(rule, source, run, series, settings, watcher, arm=arm, engine=engine)
+    return series, observe(source, run, series, settings, watcher, arm=arm, engine=engine)
 
 
-def _embedded(prepared: Prepared, source: Source, run: RunDirectory, settings: Settings, arm: Arm) -> list[Estimate]:
+def _embedded(series: Series, source: Source, run: RunDirectory, settings: Settings, arm: Arm) -> list[Estimate]:
     """What associations say in the space of a judge that has one."""
     if not isinstance(source, ModelSource) or not isinstance(source.looker, Featured):
         return []
-    return [
-        estimate
-        for one in prepared.series
-        for estimate in embedded_estimates(one, run, settings, source.looker, intervention=arm.name)
-    ]
+    return embedded_estimates(series, run, settings, source.looker, intervention=arm.name)
 
 
 def open_source(prepared: Prepared, watcher: Watcher) -> Opened:
@@ -156,13 +170,17 @@ def open_source(prepared: Prepared, watcher: Watcher) -> Opened:
     arm = prepared.arm.build(model.host, None, watcher)
     source = ModelSource(model.host, model.settings, judge, arm)
     facts = {**model.facts(), "judge": _card(judge), **cut_facts(model.host, prepared.series, watcher)}
+    facts |= fit_facts([arm])
     return Opened(source=source, settings=model.settings, facts=facts, arm=arm)
 
 
 def _load(prepared: Prepared) -> Judge:
-    names = (prepared.judge or DEFAULT_JUDGE, *prepared.config.panel)
-    judges = [load_judge(name) for name in names]
+    judges = [load_judge(name) for name in _judge_names(prepared)]
     return judges[0] if len(judges) == 1 else PanelJudge(judges)
+
+
+def _judge_names(prepared: Prepared) -> tuple[str, ...]:
+    return (prepared.judge or DEFAULT_JUDGE, *prepared.config.panel)
 
 
 def _hashes(card: Mapping[str, Any]) -> list[str]:
@@ -176,17 +194,13 @@ def _card(judge: Judge | None) -> dict[str, Any]:
 
 def _files(run: RunDirectory, made: list[_Made], settings: Settings, arm: Arm) -> dict[Request, str]:
     """Where the image of each request lies in the run; those that are no image have none."""
-    done = run.done()
     found = {}
     for one, _ in made:
         for key, request in keys_of(run.facts, one, settings, arm.name).items():
-            if done[key]["file"] is not None:
-                found[request] = done[key]["file"]
+            file = run.file(key)
+            if file is not None:
+                found[request] = file
     return found
-
-
-def _refused(line: Mapping[str, Any]) -> bool:
-    return "refused" in (line.get("evidence") or {})
 
 
 def _stopped(effort: Effort) -> str | None:
@@ -251,5 +265,6 @@ def _result(
         **({"labels": labels} if labels is not None else {}),
         "registration": registration(prepared, run.facts),
         **({"discoveries": discoveries(estimates, prepared.concepts, MARGIN)} if sequential else {}),
-        "invalid": sum(not line["valid"] and not _refused(line) for line in run.done().values()),
+        "invalid": run.invalid,
+        "quarantined": run.quarantined,
     }

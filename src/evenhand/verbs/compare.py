@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..concepts.concept import Concept
+from ..engine import Engine
 from ..errors import DeclinedError, InputError
 from ..files import write_json
 from ..host.card import ModelCard
@@ -19,13 +21,14 @@ from ..judges.load import load_judge
 from ..metrics.changes import Labels, attribute_changes, recognition_changes, safety_changes
 from ..metrics.content import Row
 from ..records import Cost, Estimate, Request, Settings, Verdict, canonical_json, content_hash
-from ..store import RESULT_SCHEMA, RunDirectory, check_out
+from ..store import RESULT_SCHEMA, RunDirectory, check_free, check_out
 from ..watch import Silent, Watcher
-from .arm import PLAIN, Arm, PlannedArm, plan_arm
+from .arm import PLAIN, Arm, PlannedArm, fit_facts, plan_arm
 from .config import AuditConfig
 from .defaults import read_card
 from .embedded import embedded_estimates
 from .endpoint import is_endpoint
+from .engines import Recipe, workers
 from .folder import is_folder
 from .lora import name_of
 from .measure import measure
@@ -121,14 +124,16 @@ def run_compare(prepared: PreparedComparison, watcher: Watcher) -> Comparison:
     for one in audit.series:
         if one.left_out:
             watcher.say(f"{one.name}: {left_out(one)}")
+    check_free(prepared.out)
     model = open_model(audit.config.source, audit.config.model, audit.asked, prepared.known)
     judge = load_judge(audit.judge or DEFAULT_JUDGE)
     arms, declined = build_arms(prepared.arms, model, watcher)
     facts = {"verb": "compare", "command": audit.config.command, **model.facts(), "judge": dict(judge.card())}
-    facts |= cut_facts(model.host, audit.series, watcher)
+    facts |= cut_facts(model.host, audit.series, watcher) | fit_facts(arms)
     with RunDirectory.open(prepared.out, config=prepared.resolved, facts=facts) as run:
         work = _Work(prepared=prepared, model=model, judge=judge, run=run, watcher=watcher)
-        seen = {arm.name: work.observe(arm) for arm in (PLAIN, *arms)}
+        with work.engine((PLAIN, *arms)) as engine:
+            seen = {arm.name: work.observe(arm, engine) for arm in (PLAIN, *arms)}
         result = _result(work, (PLAIN, *arms), declined, seen)
         write_json(run.path / "result.json", result)
     return Comparison(run=prepared.out, result=result)
@@ -164,10 +169,29 @@ class _Work:
     def series(self) -> tuple[Series, ...]:
         return self.prepared.audit.series
 
-    def observe(self, arm: Arm) -> list[Verdicts]:
+    def engine(self, arms: Sequence[Arm]) -> contextlib.AbstractContextManager[Engine | None]:
+        """Where the images are made; None is here."""
+        audit = self.prepared.audit
+        if audit.config.engine == "local":
+            return contextlib.nullcontext()
+        recipe = Recipe(
+            source=audit.config.source,
+            options=audit.config.model,
+            asked=audit.asked,
+            settings=self.settings,
+            facts=self.run.facts,
+            judges=(audit.judge or DEFAULT_JUDGE,),
+            arms=tuple(arms),
+        )
+        return workers(recipe, self.run, self.model.host, self.watcher)
+
+    def observe(self, arm: Arm, engine: Engine | None) -> list[Verdicts]:
         """The verdicts of every series under an arm."""
         source = ModelSource(self.model.host, self.settings, self.judge, arm)
-        return [observe(source, self.run, one, self.settings, self.watcher, arm=arm.name) for one in self.series]
+        return [
+            observe(source, self.run, one, self.settings, self.watcher, arm=arm.name, engine=engine)
+            for one in self.series
+        ]
 
     def rows(self, series: Series, arm: str | None, verdicts: Verdicts) -> dict[str, Row]:
         """The pictures of a series under an arm, as features; only those that are valid under every arm count."""
@@ -260,7 +284,8 @@ def _result(
         "settings": work.settings.to_dict(),
         "judge": run.facts["judge"],
         "margin": MARGIN,
-        "invalid": sum(not line["valid"] for line in run.done().values()),
+        "invalid": run.invalid,
+        "quarantined": run.quarantined,
         "rules": list(RULES),
         "recommendations": recommend(audit.concepts, estimates, costs),
     }

@@ -9,6 +9,7 @@ from pathlib import Path
 from ..errors import InputError
 from ..records import Record
 
+ENGINES = ("local", "ray")
 _Z95 = 1.959963984540054
 
 
@@ -163,7 +164,8 @@ class AuditConfig:
 
     `panel` names judges that vote together with `judge`; `labels` is a sheet of human labels. `interventions` are
     SPECs, attached together in order; `plan` is a file that `plan --lock` wrote before. `card` is the model whose card
-    says what is known and how images are made, None for the source itself.
+    says what is known and how images are made, None for the source itself. `engine` says where images are made; it is
+    no part of the configuration, so that one may go on where another stopped.
     """
 
     source: str
@@ -180,6 +182,11 @@ class AuditConfig:
     out: Path | None = None
     command: str = ""
     card: str | None = None
+    engine: str = "local"
+
+    def __post_init__(self) -> None:
+        if self.engine not in ENGINES:
+            raise InputError(f"--engine {self.engine}: expected {' or '.join(ENGINES)}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -21,21 +21,43 @@ Likeness = dict[str, dict[str, list[float]]]
 """Per group and base one number for each image."""
 
 
+ImageOf = Callable[[Request], np.ndarray | None]
+"""The picture of a request, None where the model gave none."""
+
+
 def embedded_estimates(
     series: Series, run: RunDirectory, settings: Settings, judge: Featured, *, intervention: str | None = None
+) -> list[Estimate]:
+    """`likeness_estimates` of the images that a run directory holds.
+
+    Args:
+        series: with a `swap`, else there is nothing to estimate.
+        run: holds its images.
+        settings: they were made with these.
+        judge: gives features of texts and pictures in one space.
+        intervention: the arm, None for the plain model.
+    """
+    if series.swap is None:
+        return []
+    keys = {request: key for key, request in keys_of(run.facts, series, settings, intervention).items()}
+    return likeness_estimates(series, lambda request: run.image(keys[request]), judge, intervention=intervention)
+
+
+def likeness_estimates(
+    series: Series, image_of: ImageOf, judge: Featured, *, intervention: str | None = None
 ) -> list[Estimate]:
     """`text_association` and `image_association` of every typed attribute, and the groups' text-image scores.
 
     - `text_association`: cosine of a prompt that names one group with the attribute, less that of the same prompt with
-      the other group, over the prompts. It needs no picture, and says what the judge's text encoder holds.
+      the other group, over the prompts. It needs no picture, and says what the judge's text encoder holds. Of a single
+      prompt nothing is sampled: the value is exact, and its interval has no width.
     - `image_association`: the same of the pictures, over pairs from the same seed.
     - `group_quality`, text-image score: cosine of a picture with its own prompt, the group left out, less the mean with
       the prompts of the other rows; `group_quality_gap` is its difference between groups.
 
     Args:
         series: with a `swap`.
-        run: holds its images.
-        settings: they were made with these.
+        image_of: its pictures.
         judge: gives features of texts and pictures in one space.
         intervention: the arm, None for the plain model.
 
@@ -44,13 +66,14 @@ def embedded_estimates(
     swap = series.swap
     if swap is None:
         return []
-    pictures = _pictures(series, swap, run, settings, judge, intervention)
+    pictures = _pictures(series, swap, image_of, judge)
     group, found = swap.association.group.name, []
     base = Estimate(metric="text_association", intervention=intervention, allocation=None)
     for text in swap.association.typed:
         vector = judge.text_features([text]).numpy()[0]
         named = dataclasses.replace(base, concept=f"{group}:{text}")
-        found += likeness_differences(named, _of_prompts(series, swap, judge, vector), swap.pairs)
+        of_prompts = _of_prompts(series, swap, judge, vector)
+        found += _exact(likeness_differences(named, of_prompts, swap.pairs), of_prompts, swap.pairs)
         seen = {one: {row: (some @ vector).tolist() for row, some in rows.items()} for one, rows in pictures.items()}
         found += likeness_differences(_metric(named, "image_association"), seen, swap.pairs)
     for metric in ("text_association", "image_association"):
@@ -58,22 +81,31 @@ def embedded_estimates(
     return found + _fit(series, swap, judge, pictures, dataclasses.replace(base, concept=group))
 
 
+def _exact(found: Sequence[Estimate], likeness: Likeness, pairs: Sequence[tuple[str, str]]) -> list[Estimate]:
+    """With the difference of a single prompt, which leaves nothing to estimate."""
+    values = {group: [value for row in rows.values() for value in row] for group, rows in likeness.items()}
+    if any(len(some) != 1 for some in values.values()):
+        return list(found)
+    exact = []
+    for one, (first, second) in zip(found, pairs, strict=True):
+        value = values[first][0] - values[second][0]
+        exact.append(dataclasses.replace(one, value=value, low=value, high=value, n=1))
+    return exact
+
+
 def _metric(base: Estimate, metric: str) -> Estimate:
     return dataclasses.replace(base, metric=metric)
 
 
-def _pictures(
-    series: Series, swap: Swap, run: RunDirectory, settings: Settings, judge: Featured, arm: str | None
-) -> dict[str, dict[str, np.ndarray]]:
+def _pictures(series: Series, swap: Swap, image_of: ImageOf, judge: Featured) -> dict[str, dict[str, np.ndarray]]:
     """Per group and base the features of its images; seeds of which a group has no picture are left out of all."""
-    keys = {request: key for key, request in keys_of(run.facts, series, settings, arm).items()}
     by_row: dict[str, list[Request]] = {}
     for request in series.requests:
         by_row.setdefault(request.row, []).append(request)
     found: dict[str, dict[str, np.ndarray]] = {one: {} for one in swap.groups}
     for base in swap.bases:
         rows = {
-            one: judge.image_features([run.image(keys[request]) for request in by_row[swapped_name(base, one)]])
+            one: judge.image_features([image_of(request) for request in by_row[swapped_name(base, one)]])
             for one in swap.groups
         }
         whole = [

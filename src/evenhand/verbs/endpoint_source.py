@@ -130,14 +130,13 @@ def spent(run: RunDirectory) -> float:
 
 def of_endpoint(config: AuditConfig, asked: Mapping[str, Any], run: RunDirectory) -> dict[str, Any]:
     """What result.json says otherwise of an endpoint: model, settings, refusals, and what was spent."""
-    lines = run.done().values()
     price = config.endpoint.image_price
     assumed = price is None and config.endpoint.max_cost is not None
     return {
         "model": config.endpoint.model,
         "source": base_url(config.source),
         "settings": dict(asked),
-        "refused": sum("refused" in (line.get("evidence") or {}) for line in lines),
+        "refused": sum("refused" in (line.get("evidence") or {}) for line in run.done().values()),
         "spent": {"amount": round(spent(run), 6), "image_price": price, "assumed": assumed},
     }
 

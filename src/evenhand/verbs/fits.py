@@ -7,6 +7,7 @@ Skewville ship; others lie in `$EVENHAND_CACHE`, else in the user's cache folder
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -27,7 +28,7 @@ from ..host.memory import default_batch_size
 from ..host.sampler import sample
 from ..host.sites import Attachable
 from ..interventions.storage import CARD, TENSORS, load_intervention, save_intervention
-from ..judges.base import Featured, Judge, Seeing
+from ..judges.base import Differentiable, Featured, Judge, Seeing
 from ..judges.load import load_judge
 from ..methods.fitting import FitPlan, Fitted, Fitting, Labels
 from ..methods.method import Setting
@@ -66,12 +67,11 @@ class Fits:
 
         Raises: DeclinedError when the method declines on this model; InputError for a plan that cannot be used.
         """
-        name = fit_name(plan, self._host)
-        for folder in (FITS_DIRECTORY / name, cache_directory() / "fits" / name):
-            if (folder / CARD).is_file():
-                return self._kept(Fitted(*load_intervention(folder, self._host)))
+        stored = stored_fit(plan, self._host)
+        if stored is not None:
+            return self._kept(Fitted(*load_intervention(stored, self._host)))
         found = self.fit(plan)
-        folder = cache_directory() / "fits" / name
+        folder = cache_directory() / "fits" / fit_name(plan, self._host)
         save_intervention(folder, found.tensors, found.card)
         self.forget(plan)
         self._watcher.say(f"fitted {plan.method} on {self._host.name}, stored in {folder}")
@@ -129,6 +129,7 @@ class Fits:
             watcher=self._watcher,
             features=self._features,
             texts=self._texts,
+            logits=self.judge.class_logits if isinstance(self.judge, Differentiable) else None,
         )
 
     @property
@@ -185,6 +186,22 @@ def fit_name(plan: FitPlan, host: Host) -> str:
         {"method": plan.method, "values": dict(plan.values), "concept": concept, "model": host.weights_hash}
     )
     return f"{plan.method}-{slug(Path(about).stem)}-{key[:12]}"
+
+
+def stored_fit(plan: FitPlan, host: Host) -> Path | None:
+    """The folder of what a plan asks for, among the shipped fits or in the cache; None where it was never fitted."""
+    name = fit_name(plan, host)
+    folders = (FITS_DIRECTORY / name, cache_directory() / "fits" / name)
+    return next((folder for folder in folders if (folder / CARD).is_file()), None)
+
+
+def tensors_hash(tensors: Mapping[str, torch.Tensor]) -> str:
+    """SHA-256 over names, shapes and values, 64 hex digits."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def load_saved(name: str, host: Host) -> tuple[Fitted, ...]:

@@ -43,8 +43,9 @@ def read_sheet(path: Path, concepts: Sequence[Concept]) -> Sheet:
     """A sheet of columns file, probability and `label:<concept>`; other columns are for the eye.
 
     Raises: InputError naming the line for what is malformed, an unknown class, a probability outside (0, 1], an image
-        that is listed twice, and a concept of which some images have no label: to leave out the hard ones would bias
-        the rest. A concept without any label is taken as not asked.
+        that is listed twice and differently, and a concept of which some images have no label: to leave out the hard
+        ones would bias the rest. A concept without any label is taken as not asked. Images of equal bytes are one file,
+        which may be drawn, and listed, more than once.
     """
     reader = csv.DictReader(io.StringIO(read_text(path), newline="\n"), strict=True)
     try:
@@ -58,9 +59,11 @@ def read_sheet(path: Path, concepts: Sequence[Concept]) -> Sheet:
     chance: dict[str, float] = {}
     for number, line in lines:
         name = str(line["file"] or "").strip()
-        if not name or name in chance:
-            raise InputError(f"{path}, line {number}: the file {name!r} is empty or listed twice")
-        chance[name] = _chance(path, number, str(line["probability"]))
+        if not name:
+            raise InputError(f"{path}, line {number}: no file")
+        value = _chance(path, number, str(line["probability"]))
+        if chance.setdefault(name, value) != value:
+            raise InputError(f"{path}, line {number}: {name!r} is listed twice, with another probability")
     asked = {one.name: one for one in concepts if _LABEL + one.name in columns}
     if not asked:
         names = ", ".join(one.name for one in concepts)
@@ -93,7 +96,9 @@ def _labels(path: Path, lines: Sequence[tuple[int, Mapping[str, Any]]], concept:
             known = ", ".join((*concept.class_names, NONE))
             raise InputError(f"{path}, line {number}: {label!r} is no class of {concept.name} ({known})")
         else:
-            found[str(line["file"]).strip()] = None if label == NONE else label
+            name, seen = str(line["file"]).strip(), None if label == NONE else label
+            if found.setdefault(name, seen) != seen:
+                raise InputError(f"{path}, line {number}: {name!r} is listed twice, with another label")
     if found and empty:
         raise InputError(
             f"{path}, line {empty[0]}: no label for {concept.name}, and {len(empty) - 1} more lack one; label all, "

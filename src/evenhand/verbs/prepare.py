@@ -81,6 +81,8 @@ def prepare(config: AuditConfig) -> Prepared:
         read_lock(config.plan)
     if config.effort.stops:  # what stops by its own numbers states verdicts, and look-alikes have none
         config = dataclasses.replace(config, question=dataclasses.replace(config.question, benign=False))
+    if config.engine != "local" and (is_endpoint(config.source) or is_folder(config.source)):
+        raise InputError(f"--engine {config.engine}: {config.source} makes no images on workers; leave it out")
     of = _of_endpoint if is_endpoint(config.source) else _of_folder if is_folder(config.source) else _of_model
     series, asked, judge, items = of(config)
     _check_judges(config, series, judge)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..concepts.concept import Concept
+from ..engine import Engine, Source
 from ..errors import InputError
 from ..metrics.decision import row_decision
 from ..metrics.intervals import CONFIDENCE, Interval, simultaneous
@@ -21,7 +22,7 @@ from ..store import RunDirectory
 from ..watch import Watcher
 from .arm import Arm
 from .config import Effort
-from .observe import Source, observe
+from .observe import observe
 from .series import Series
 
 ROUND = 8
@@ -63,6 +64,7 @@ def observe_until(
     watcher: Watcher,
     *,
     arm: str | None = None,
+    engine: Engine | None = None,
 ) -> tuple[Series, dict[Request, tuple[Verdict, ...]]]:
     """Make and judge images of each prompt until the rule is met for all of its concepts, at most those of the series.
 
@@ -77,7 +79,7 @@ def observe_until(
     while any(open_rows.values()):
         some = [request for left in open_rows.values() for request in left[:ROUND]]
         part = dataclasses.replace(series, requests=tuple(some))
-        verdicts |= observe(source, run, part, settings, watcher, arm=arm)
+        verdicts |= observe(source, run, part, settings, watcher, arm=arm, engine=engine)
         used += some
         open_rows = {row: left[ROUND:] for row, left in open_rows.items()}
         for row in open_rows:

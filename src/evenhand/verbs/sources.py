@@ -21,6 +21,11 @@ class ModelSource:
         self._host, self._settings, self._judge, self._arm = host, settings, judge, arm
 
     @property
+    def host(self) -> Host:
+        """Whoever makes the images."""
+        return self._host
+
+    @property
     def looker(self) -> Judge:
         """Whoever judges."""
         return self._judge

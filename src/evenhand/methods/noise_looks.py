@@ -1,0 +1,157 @@
+"""Images through which a direction of the initial noise is calibrated: where their coordinate lay, what they showed."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+
+import torch
+
+from evenhand.concepts.concept import Concept
+from evenhand.host.runs import Onlooker
+from evenhand.interventions.noise_draw import NoiseDraw
+from evenhand.interventions.noise_laws import Law
+from evenhand.methods.probit import Handle, fit_handle
+from evenhand.methods.vector_trials import Trials
+from evenhand.records import Request
+
+AXIS = "axis"
+"""The stored direction; with a row's name, its own."""
+_DRAW = "noise-direction"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RowAxes:
+    """Directions and the order in which they pass the classes.
+
+    Args:
+        common: for prompts of no row, and for rows without one of their own; of norm 1.
+        order: the classes, from the negative end to the positive one.
+        agreement: cosine of the directions of two halves of the data; their mean over the rows.
+        own: prompt row -> a direction of its own, of norm 1.
+    """
+
+    common: torch.Tensor
+    order: tuple[str, ...]
+    agreement: float
+    own: Mapping[str, torch.Tensor] = dataclasses.field(default_factory=dict)
+
+    def of(self, row: str) -> torch.Tensor:
+        """The direction of a row."""
+        return self.own.get(row, self.common)
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """What is stored."""
+        return {AXIS: self.common.contiguous(), **{f"{AXIS}/{row}": one.contiguous() for row, one in self.own.items()}}
+
+
+def own_axes(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The directions of rows that were stored."""
+    return {name.removeprefix(f"{AXIS}/"): one for name, one in tensors.items() if name.startswith(f"{AXIS}/")}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Looks:
+    """Images that were read: their prompt row, where their coordinate lay, and the class, where there was one."""
+
+    rows: tuple[str, ...] = ()
+    coordinates: tuple[float, ...] = ()
+    labels: tuple[int, ...] = ()
+
+    def __add__(self, other: Looks) -> Looks:
+        return Looks(
+            rows=self.rows + other.rows,
+            coordinates=self.coordinates + other.coordinates,
+            labels=self.labels + other.labels,
+        )
+
+    def handle(self, classes: int) -> Handle:
+        """The probit through all of them, with a slope for each row."""
+        return fit_handle(self.rows, self.coordinates, self.labels, classes, own=True)
+
+
+class NoiseRecorder:
+    """Keeps the initial noise of every image."""
+
+    def __init__(self) -> None:
+        self.noises: list[torch.Tensor] = []
+
+    def draw(self, noise: torch.Tensor) -> torch.Tensor:
+        """The noise as it is."""
+        self.noises.append(noise.detach().float().cpu())
+        return noise
+
+    def evidence(self) -> tuple[()]:
+        """Nothing to tell."""
+        return ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Neutral:
+    """Images as the model makes them.
+
+    Args:
+        rows: of each image that was read.
+        labels: number of the class that was perceived, in the concept's order.
+        noises: (images, ...).
+    """
+
+    rows: tuple[str, ...]
+    labels: tuple[int, ...]
+    noises: torch.Tensor
+
+    def along(self, axes: RowAxes, concept: Concept) -> Looks:
+        """With their coordinates, and classes in the directions' order."""
+        flat = self.noises.flatten(1).double()
+        along = [float(one @ axes.of(row).double().flatten()) for row, one in zip(self.rows, flat, strict=True)]
+        return Looks(
+            rows=self.rows,
+            coordinates=tuple(along),
+            labels=tuple(axes.order.index(concept.class_names[label]) for label in self.labels),
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Looking:
+    """Makes and reads images of a concept's prompts; each look has seeds of its own."""
+
+    trials: Trials
+
+    def requests(self, images: int, look: int) -> list[Request]:
+        """So many for every row."""
+        return self.trials.requests(images, first=100_000 * look)
+
+    def neutral(self, images: int) -> Neutral:
+        """Images of every row with their own noise."""
+        recorder = NoiseRecorder()
+        requests = self.requests(images, 0)
+        samples = self.trials.fitting.make([Onlooker("initial noise", recorder)], requests)
+        noises = torch.cat(recorder.noises)[: len(requests)]  # the last batch of a long run is padded
+        labels = self.trials.read(samples)
+        kept = [place for place, label in enumerate(labels) if label is not None]
+        names = self.trials.concept.class_names
+        return Neutral(
+            rows=tuple(requests[place].row for place in kept),
+            labels=tuple(names.index(str(labels[place])) for place in kept),
+            noises=noises[kept],
+        )
+
+    def look(self, axes: RowAxes, law: Callable[[str], Law], images: int, look: int) -> Looks:
+        """Images of every row under a law for each."""
+        requests = self.requests(images, look)
+        laws = {row.name: law(row.name) for row in self.trials.rows}
+        draw = NoiseDraw(
+            name=_DRAW,
+            axes={AXIS: axes.common},
+            own={row: {AXIS: one} for row, one in axes.own.items()},
+            laws=lambda call: [{AXIS: laws[request.row]} for request in call.requests or ()],
+            rows=lambda call: [request.row for request in call.requests or ()],
+        )
+        samples = self.trials.fitting.make([draw], requests)
+        found = [
+            (one.request.row, float(one.evidence[_DRAW]["coordinates"][AXIS][1]), axes.order.index(str(label)))
+            for one, label in zip(samples, self.trials.read(samples), strict=True)
+            if label is not None
+        ]
+        rows, coordinates, labels = zip(*found, strict=True) if found else ((), (), ())
+        return Looks(rows=rows, coordinates=coordinates, labels=labels)

@@ -1,0 +1,82 @@
+"""The ascent of the mean noise on the toy model, whose direction is known: the difference of its pictures."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from evenhand.errors import InputError
+from evenhand.host.host import Host
+from evenhand.methods.method import Setting
+from evenhand.methods.noise_gradient import ENOUGH, Ascent, Rounds, ascend
+from evenhand.methods.table import METHODS
+from evenhand.testing.toy import ToyWorld, toy_host
+from evenhand.testing.toy_fitting import FITTING_WORLD, toy_fitting, toy_logits
+
+WORLD = ToyWorld()
+ROUNDS = Rounds(count=12, batch=8, steps=6)
+
+
+def noises(number: int) -> torch.Tensor:
+    return torch.randn(8, 4, 4, 4, generator=torch.Generator().manual_seed(number))
+
+
+def ascent(host: Host, prompt: str, sign: int, rounds: Rounds = ROUNDS) -> Ascent:
+    """Towards the last class, or with -1 towards the first."""
+
+    def odds(images: torch.Tensor) -> torch.Tensor:
+        logits = toy_logits(images, WORLD)
+        return sign * (logits[:, 1] - logits[:, 0])
+
+    return ascend(host, prompt, odds, noises, rounds, guidance=1.0)
+
+
+@pytest.mark.parametrize(("prompt", "sign"), [("a nurse", 1), ("a mechanic", -1)])
+def test_it_finds_the_planted_direction(prompt: str, sign: int) -> None:
+    woman, man = WORLD.pictures()
+    with toy_host(WORLD) as host:
+        found = ascent(host, prompt, sign)
+    planted = sign * (man - woman).flatten()
+    assert torch.cosine_similarity(found.axis.flatten(), planted, dim=0) > 0.93
+    assert float(found.axis.norm()) == pytest.approx(1.0, abs=1e-5)
+    assert found.agreement > 0.8
+
+
+def test_it_stops_once_most_images_show_the_class() -> None:
+    with toy_host(WORLD) as host:
+        found = ascent(host, "a nurse", 1)
+        evaluations = host.evaluations
+    last = torch.tensor(found.values[-16:])
+    assert (last > 0).float().mean() >= ENOUGH
+    assert len(found.values) < ROUNDS.count * ROUNDS.batch
+    assert evaluations == 3 * len(found.values) * ROUNDS.steps <= ROUNDS.rows
+
+
+def test_steps_have_one_length() -> None:
+    with toy_host(WORLD) as host:
+        found = ascent(host, "a nurse", 1, Rounds(count=1, batch=8, steps=6, stride=0.7))
+    assert found.length == pytest.approx(0.7, abs=1e-5)
+    assert found.agreement == 0.0  # one round has no other to agree with
+
+
+def test_an_image_without_a_gradient_counts_for_nothing() -> None:
+    def broken(images: torch.Tensor) -> torch.Tensor:
+        odds = toy_logits(images, WORLD)[:, 1]
+        return torch.cat([odds[:4], odds[4:] * torch.nan])
+
+    with toy_host(WORLD) as host:
+        found = ascend(host, "a nurse", broken, noises, ROUNDS, guidance=1.0)
+    assert bool(found.axis.isfinite().all())
+    assert found.length > 0
+
+
+def test_a_judge_without_gradients_is_said() -> None:
+    method = METHODS["noise-direction"]
+    (plan,) = method.plans(Setting(), method.read({}))
+    assert method.fit is not None
+    with toy_host(FITTING_WORLD) as host:
+        fitting = dataclasses.replace(toy_fitting(host, FITTING_WORLD, rows=("a nurse",)), logits=None)
+        with pytest.raises(InputError, match="gives no gradients; use estimator=paired"):
+            method.fit(fitting, plan.values)

@@ -1,0 +1,134 @@
+"""Steering: what the shares miss comes back as weights of winners."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from evenhand.concepts.prompts import PromptRow
+from evenhand.methods.population_steering import Steering, readable, steered, weights_of
+from evenhand.training.cache import PreferenceData
+from evenhand.training.denoising import Conditions
+from evenhand.training.populations import Made, Plan, Slot
+
+EVEN = {"female": 0.5, "male": 0.5}
+
+
+def reading(**women: float) -> dict[str, dict[str, float]]:
+    return {row: {"female": share, "male": 1 - share} for row, share in women.items()}
+
+
+def winners(*rows: str) -> tuple[PreferenceData, list[Made]]:
+    """A woman and a man who won, and one loser, of each row."""
+    images = [
+        Made(
+            slot=Slot(
+                row=row, caption=row, prompt=row, population=place, winner=won, shown=label if won else None, index=0
+            ),
+            label=label,
+            seed=0,
+            latents=torch.zeros(1),
+        )
+        for place, row in enumerate(rows)
+        for label, won in (("female", True), ("male", True), ("male", False))
+    ]
+    count = len(images)
+    numbers = torch.zeros(count, dtype=torch.long)
+    data = PreferenceData(
+        latents=torch.zeros(count, 1),
+        winner=torch.tensor([one.slot.winner for one in images]),
+        population=numbers,
+        pair=numbers,
+        prompt=numbers,
+        own=numbers,
+        timesteps=torch.zeros(1, 1),
+        reference=torch.zeros(count, 1),
+        taught=torch.zeros(0),
+        weight=torch.ones(count),
+        conditions=Conditions((), {}, {}, "sample"),
+        seed=0,
+        prediction="epsilon",
+    )
+    return data, images
+
+
+def weights(
+    readings: Sequence[Mapping[str, Mapping[str, float]]], gain: float = 1.0, target: Mapping[str, float] = EVEN
+) -> list[float]:
+    data, images = winners("nurse", "baker")
+    return steered(data, images, readings, target, gain).weight.tolist()
+
+
+def test_winners_of_a_class_that_is_missing_count_for_more() -> None:
+    female, male, loser, *others = weights([reading(nurse=0.8, baker=0.5)])
+    assert (female, male) == pytest.approx((0.4, 1.6))  # the odds .8 : .2 are taken back
+    assert [loser, *others] == pytest.approx([1.0] * 4)
+
+
+def test_no_reading_and_a_gain_of_0_change_nothing() -> None:
+    assert weights([]) == [1.0] * 6
+    assert weights([reading(nurse=0.9, baker=0.1)], gain=0.0) == [1.0] * 6
+
+
+def test_readings_add_up_until_the_target_is_met() -> None:
+    bias, readings = {"nurse": 1.5, "baker": -0.7}, []
+    for _ in range(8):  # a model that ends at the odds of its winners' weights, but for a bias of its own
+        found = weights(readings, gain=0.7)
+        odds = {"nurse": found[0] / found[1], "baker": found[3] / found[4]}
+        readings.append(reading(**{row: 1 / (1 + math.exp(-bias[row]) / odds[row]) for row in bias}))
+    assert readings[0]["nurse"]["female"] > 0.8
+    assert [readings[-1][row]["female"] for row in bias] == pytest.approx([0.5, 0.5], abs=0.01)
+
+
+def test_another_target_is_steered_to_in_the_same_way() -> None:
+    target = {"female": 0.3, "male": 0.7}
+    female, male, _, other_female, other_male, _ = weights([reading(nurse=0.3, baker=0.6)], target=target)
+    assert (female, male) == pytest.approx((1.0, 1.0))
+    assert other_female / other_male == pytest.approx(0.3 / 0.7 * 0.4 / 0.6)
+    assert 0.3 * other_female + 0.7 * other_male == pytest.approx(1.0)
+
+
+def test_weights_are_1_on_the_mean_over_the_target() -> None:
+    found = weights_of({"a": 0.4, "b": -1.0, "c": 0.0}, {"a": 0.2, "b": 0.5, "c": 0.3})
+    assert 0.2 * found["a"] + 0.5 * found["b"] + 0.3 * found["c"] == pytest.approx(1.0)
+
+
+def test_a_share_that_is_read_below_0_is_taken_as_a_small_one() -> None:
+    female, male, *_ = weights([reading(nurse=-0.1)])
+    assert female / male == pytest.approx(1 / 0.02)
+
+
+def test_readings_are_kept_and_taken_once(tmp_path: Path) -> None:
+    class Once:
+        times = 0
+
+        def read(self, denoiser: Any) -> dict[str, list[float]]:
+            self.times += 1
+            return {"nurse": [0.8, 0.2]}
+
+    data, images = winners("nurse", "baker")
+    source: Any = Once()
+    for _ in range(2):
+        one = Steering(tmp_path, source, images, EVEN, 1.0)
+        assert one.take(20, None) == pytest.approx(0.3)
+        assert one.steered(data, 19).weight.tolist() == [1.0] * 6  # what came later is not known yet
+        assert one.steered(data, 20).weight.tolist()[:2] == pytest.approx([0.4, 1.6])
+    assert source.times == 1
+
+
+def test_as_many_winners_of_a_class_are_read_as_the_target_wants() -> None:
+    data, images = winners("nurse", "baker")
+    prompts = tuple(f"{row}{words}" for row in ("nurse", "baker") for words in ("", ", woman", ", man"))
+    data = dataclasses.replace(data, conditions=Conditions(prompts, {}, {}, "sample"))
+    rows = tuple(PromptRow(name=row, templates=(row,)) for row in ("nurse", "baker"))
+    plan = Plan(rows=rows, target=EVEN, words={"female": "woman", "male": "man"}, side=2, populations=1)
+    found = readable(data, images, plan)
+    assert found.rows.tolist() == [0, 1, 3, 4]
+    assert found.groups == ["nurse", "nurse", "baker", "baker"]
+    assert found.named.tolist() == [[1, 2], [1, 2], [4, 5], [4, 5]]
