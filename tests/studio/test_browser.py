@@ -159,9 +159,9 @@ def test_fix_then_take_it_away(page: Any) -> None:
     page.get_by_role("tab", name="Take away").click()
     page.get_by_role("button", name="Show what reproduces").click()
     says(page, "#taken", "This compares")
-    assert page.locator("#command textarea").input_value().startswith("evenhand compare toy --concept gender")
+    assert page.locator("#command textarea").input_value().startswith("evenhand compare a/toy --concept gender")
     page.get_by_role("button", name="Write a policy").click()
-    says(page, "#taken", "evenhand serve toy --policy")
+    says(page, "#taken", "evenhand serve a/toy --policy")
     page.get_by_role("button", name="Write the report").click()
     says(page, "#taken", "The run and its report are in")
 

@@ -38,7 +38,7 @@ def _unit(angle: float) -> torch.Tensor:
 @pytest.fixture
 def space() -> Bench:
     plain = toy_bench()
-    return Bench(plain.model, SpaceJudge(ToyWorld()), "toy")
+    return Bench(plain.model, SpaceJudge(ToyWorld()), "a/toy")
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def test_what_is_stopped_counts_whole_seeds_alone(look: Look, space: Bench) -> N
 
 def test_the_command_makes_the_same_images(made: Depicted) -> None:
     line = command(made.config)
-    assert line.startswith("evenhand audit toy --association 'gender:age,a strong leader' --prompts")
+    assert line.startswith("evenhand audit a/toy --association 'gender:age,a strong leader' --prompts")
     assert "--images-per-prompt 10" in line
     assert "associations=('gender:age,a strong leader',)" in python_lines(made.config)
     (series,) = series_of(made.config.question, made.config.effort, {})
