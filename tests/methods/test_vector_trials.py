@@ -8,7 +8,7 @@ from typing import Any
 
 from evenhand.concepts.library import load_concept
 from evenhand.concepts.prompts import PromptRow
-from evenhand.methods.vector_trials import Trials, calibrate
+from evenhand.methods.vector_trials import Trials, calibrate, row_for
 from evenhand.records import Request
 
 ROWS = tuple(PromptRow(name=name, templates=(f"a photo of a {name}",)) for name in ("nurse", "baker", "driver"))
@@ -79,3 +79,11 @@ def test_where_one_row_needs_the_whole_way_no_row_gets_less() -> None:
     trials = told({"nurse": 0.3, "baker": 0.9, "driver": 0.3})
     found = calibrate(trials, lambda name, strength: [strength], ["female"], 6, gentle=True)  # type: ignore[list-item]
     assert found == {"female": {"": 1.0}}
+
+
+def test_a_prompt_is_of_the_last_row_that_it_speaks_of() -> None:
+    known = ("a house", "torlund", "nurse")
+    assert row_for(known, None, "a photo of a house in Torlund") == "torlund"
+    assert row_for(known, None, "a photo of a house") == "a house"
+    assert row_for(known, "nurse", "a photo of a house") == "nurse"
+    assert row_for(known, None, "a photo of a nursery") == ""
