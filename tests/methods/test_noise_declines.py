@@ -1,4 +1,4 @@
-"""A model whose noise has no handle on what is read: nothing along a direction, after a whole fit on a real pipeline."""
+"""A model whose noise has no handle on what is read is declined, after a whole fit on a real pipeline."""
 
 from __future__ import annotations
 
