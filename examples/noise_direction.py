@@ -22,11 +22,13 @@ def main() -> None:
     parser.add_argument("--row", default="nurse")
     parser.add_argument("--women", type=float, default=0.5)
     parser.add_argument("--images", type=int, default=40)
-    parser.add_argument("--calibrate", type=int, default=16, help="images per prompt of the fit")
+    parser.add_argument("--estimator", default="gradient", help="gradient takes half an hour on a processor")
+    parser.add_argument("--calibrate", type=int, default=96, help="images per prompt of the fit")
     parser.add_argument("--fit", type=Path, default=Path("fits/noise-direction-gender"))
     given = parser.parse_args()
     if not given.fit.exists():
-        fit(FitConfig(method=f"noise-direction:images={given.calibrate}", source="skewville", out=given.fit))
+        spec = f"noise-direction:estimator={given.estimator},images={given.calibrate}"
+        fit(FitConfig(method=spec, source="skewville", out=given.fit))
     concept, judge = load_concept("gender"), load_judge("clip")
     requests = [
         Request(row=given.row, prompt=f"a photo of a {given.row}", index=k, seed=k) for k in range(given.images)

@@ -29,7 +29,7 @@ def test_safe_guidance_writes_pairs(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_noise_direction_fits_and_draws(tmp_path: Path) -> None:
-    said = run("noise_direction.py", "--images", "8", "--calibrate", "1", cwd=tmp_path)
+    said = run("noise_direction.py", "--images", "8", "--estimator", "paired", "--calibrate", "1", cwd=tmp_path)
     assert "plain" in said
     assert "drawn" in said
     assert (tmp_path / "fits" / "noise-direction-gender" / "card.json").is_file()

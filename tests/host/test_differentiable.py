@@ -7,10 +7,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from tiny_pipelines import ready
 
 from evenhand.errors import ModelError
 from evenhand.host.differentiable import slopes
 from evenhand.host.host import Host
+from evenhand.host.quiet import without_deprecations
+from evenhand.host.runs import Runs, run
 from evenhand.testing.toy import ToyWorld, toy_host
 
 WORLD = ToyWorld()
@@ -63,6 +66,20 @@ def test_the_model_is_left_as_it_was(host: Host) -> None:
     assert [one.requires_grad for one in host.denoiser.parameters()] == learning
     assert all(one.grad is None for one in host.denoiser.parameters())
     assert torch.equal(host.pipe(NURSES, num_inference_steps=6, latents=NOISES).images, before)
+
+
+@pytest.mark.parametrize("family", ["sd1", "sdxl", "sd3", "flux"])
+def test_gradients_reach_the_noise_of_every_family(family: str) -> None:
+    with Host.wrap(ready(family)) as host, without_deprecations():
+        shape = run(host, "a cat", Runs(seeds=(0,), steps=1)).shape[1:]
+        noise = torch.randn(2, *shape, generator=torch.Generator().manual_seed(3))
+        found = slopes(host, ["a cat", "a dog"], noise, brightness, steps=2, guidance=1.0)
+        plain = host.pipe(
+            ["a cat", "a dog"], num_inference_steps=2, guidance_scale=1.0, latents=noise, output_type="pt"
+        )
+    assert torch.allclose(found.values, brightness(plain.images), atol=1e-3)
+    assert found.gradients.shape == noise.shape
+    assert (found.gradients.flatten(1).norm(dim=1) > 0).all()
 
 
 def test_a_pipeline_that_lets_no_gradient_through_is_said(host: Host) -> None:

@@ -121,3 +121,22 @@ def test_another_image_size_and_an_unknown_direction_are_refused() -> None:
         drawn({"gender": shifted(1.0)}, noise=torch.randn(2, 4, 16, 16))
     with pytest.raises(InputError, match="no direction 'age'"):
         drawn({"age": shifted(1.0)})
+
+
+def test_a_row_with_directions_of_its_own_moves_along_them() -> None:
+    own = torch.randn(SHAPE, generator=torch.Generator().manual_seed(5))
+    moved, told = drawn(
+        {"gender": shifted(3.0)}, own={"nurse": {"gender": own}}, rows=lambda call: ["nurse", "", "nurse", "", "", ""]
+    )
+    change = moved - NOISE
+    for place, axis in enumerate((own, FIRST, own, FIRST, FIRST, FIRST)):
+        assert float((change[place] * axis).sum() / axis.norm()) == pytest.approx(3.0, abs=1e-4)
+        before, after = told[place]["coordinates"]["gender"]
+        assert after - before == pytest.approx(3.0, abs=1e-3)
+    # the other direction keeps its coordinate in every row's own frame
+    assert torch.allclose(coordinates(moved, SECOND), coordinates(NOISE, SECOND), atol=1e-5)
+
+
+def test_a_row_whose_directions_say_nearly_the_same_is_named() -> None:
+    with pytest.raises(InputError, match="say nearly the same for nurse"):
+        drawn({"gender": shifted(3.0)}, own={"nurse": {"gender": SECOND + 0.01 * FIRST}})

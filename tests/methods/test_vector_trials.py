@@ -8,7 +8,7 @@ from typing import Any
 
 from evenhand.concepts.library import load_concept
 from evenhand.concepts.prompts import PromptRow
-from evenhand.methods.vector_trials import LATE, Trials, calibrate, latest_start
+from evenhand.methods.vector_trials import LATE, Trials, calibrate, latest_start, row_for
 from evenhand.records import Request
 
 ROWS = tuple(PromptRow(name=name, templates=(f"a photo of a {name}",)) for name in ("nurse", "baker", "driver"))
@@ -92,3 +92,11 @@ def test_what_still_shows_every_class_begins_as_late_as_that() -> None:
 def test_what_no_late_start_shows_acts_from_the_first_step_on() -> None:
     trials = told({"nurse": 0.9, "baker": 0.5, "driver": 0.3})
     assert latest_start(trials, lambda start: lambda name, strength: [1 - start], ["female"]) == 0  # type: ignore[arg-type, list-item, return-value]
+
+
+def test_a_prompt_is_of_the_last_row_that_it_speaks_of() -> None:
+    known = ("a house", "torlund", "nurse")
+    assert row_for(known, None, "a photo of a house in Torlund") == "torlund"
+    assert row_for(known, None, "a photo of a house") == "a house"
+    assert row_for(known, "nurse", "a photo of a house") == "nurse"
+    assert row_for(known, None, "a photo of a nursery") == ""

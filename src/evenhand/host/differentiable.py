@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from evenhand.errors import ModelError
 from evenhand.host.host import Host
+from evenhand.host.quiet import without_deprecations
 from evenhand.host.runs import frozen
 from evenhand.host.undo import Undo
 
@@ -67,8 +68,9 @@ def slopes(
         rows += count
 
     encode, forward = pipe.encode_prompt, host.denoiser.forward
-    learning = [part for name in ("vae",) if isinstance(part := pipe.components.get(name), torch.nn.Module)]
-    with Undo() as undo, frozen(torch.nn.ModuleList([host.denoiser, *learning])), torch.enable_grad():
+    learning = [part for part in (pipe.components.get("vae"),) if isinstance(part, torch.nn.Module)]
+    parts = torch.nn.ModuleList([host.denoiser, *learning])
+    with Undo() as undo, without_deprecations(), frozen(parts), torch.enable_grad():
         undo.replace(pipe, "_progress_bar_config", {"disable": True})
         undo.replace(pipe, "scheduler", copy.deepcopy(pipe.scheduler))
         undo.replace(pipe, "encode_prompt", torch.no_grad()(encode))

@@ -215,8 +215,13 @@ def row_and_prompt(call: Call, place: int) -> tuple[str | None, str | None]:
 
 
 def row_for(known: Collection[str], row: str | None, prompt: str | None) -> str:
-    """The calibrated row of an image: its own, else one that its prompt speaks of, else "" for no row."""
+    """The calibrated row of an image: its own, else the last that its prompt speaks of, else "" for no row.
+
+    The last, since "a house in torlund" is about Torlund.
+    """
     if row is not None and row in known:
         return row
     text = f" {(prompt or '').casefold()} "
-    return next((one for one in known if one and f" {one.casefold()} " in text), _EVERY_ROW)
+    places = {one: text.rfind(f" {one.casefold()} ") for one in known if one}
+    last = max(places, key=places.__getitem__, default=_EVERY_ROW)
+    return last if places.get(last, -1) >= 0 else _EVERY_ROW
