@@ -74,7 +74,7 @@ def _count(fit: Path | None) -> None:
     made = 2 * int(VALUES["side"]) * int(VALUES["populations"]) * 16
     if fit:
         made = int(read_json(fit / "card.json")["effect"]["made"])
-    draws = per_step * int(VALUES["steps"])
+    draws = per_step * int(VALUES["steps"] + VALUES["settle"])
     published = PUBLISHED_IMAGES / PUBLISHED_DRAWS
     say(f"{made} images for {draws} training draws; the published recipe makes {published * draws:.0f} for as many")
     say(f"generation: {made / draws / published:.4f} x the published recipe's")

@@ -32,8 +32,8 @@ def test_population_preference_counts_its_parts() -> None:
     assert "populations of 16 prompts: 512 images, 25,600 denoiser evaluations" in lines
     # 4 wordings of 16 prompts, alone and with each of 2 classes; 8 draws of each image, of winners under both
     assert "cache of prompts and the reference's errors: 6,336 denoiser evaluations" in lines
-    assert "holding them: at most 1,600 denoiser evaluations, differentiated" in lines
-    assert "training, 200 steps of 32 images: at most 6,400 denoiser evaluations, differentiated" in lines
+    assert "holding them: at most 2,400 denoiser evaluations, differentiated" in lines
+    assert "training, 300 steps of 32 images: at most 9,600 denoiser evaluations, differentiated" in lines
     # 12 images of 16 prompts, 2 that name a class of each, 2 of each of 9 houses; the plain model twice for these
     assert "3 looks of 242 images: at most 776 images, 38,800 denoiser evaluations" in lines
     assert lines[-1] == "folder: fits/population-preference-gender"
@@ -42,11 +42,11 @@ def test_population_preference_counts_its_parts() -> None:
 def test_what_is_asked_for_beside_it_is_counted_too() -> None:
     spec = "population-preference:refresh=50,prior=4,sweep=20,against=sigmoid+prompt-mix,controls=0"
     lines = planned(spec, "skewville", "--concept", "gender")
-    # after 50, 100 and 150 of 200 steps, the losers alone
-    assert any(line.startswith("losers made anew, 3 times: at most 768 images") for line in lines)
+    # after 50, 100, ... and 250 of 300 steps, the losers alone
+    assert any(line.startswith("losers made anew, 5 times: at most 1,280 images") for line in lines)
     assert "images that are held: 36 images, 1,800 denoiser evaluations" in lines
     assert "6 weights of the adapter: 1,920 images, 96,000 denoiser evaluations" in lines
-    assert "against sigmoid, training: at most 6,400 denoiser evaluations, differentiated" in lines
+    assert "against sigmoid, training: at most 9,600 denoiser evaluations, differentiated" in lines
     # plain, prompt-mix, population, sigmoid: 12 images of 16 prompts each
     assert "table of 4 models: 768 images, 38,400 denoiser evaluations" in lines
 
