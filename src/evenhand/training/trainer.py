@@ -6,7 +6,7 @@ import dataclasses
 import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from safetensors.torch import save
 
 from evenhand.errors import EvenhandError, InputError
 from evenhand.files import write_bytes
+from evenhand.training.batch import Batch
 from evenhand.training.cache import PreferenceData
 from evenhand.training.denoising import Noised, distances, predictions
 from evenhand.training.logs import TrainingLog
@@ -105,37 +106,6 @@ class PopulationPreferenceConfig:
 _POSITIVE = (
     "beta", "learning_rate", "max_steps", "populations_per_step", "micro_batch", "rank", "save_every", "prior_batch",
 )  # fmt: skip
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Batch:
-    """A pass over some images.
-
-    Args:
-        rewards: of all of them.
-        missed: what plain training lowers, for each winner, (winners,).
-    """
-
-    rewards: Rewards
-    missed: torch.Tensor
-
-    def detached(self) -> _Batch:
-        """The same without gradients."""
-        rewards = dataclasses.replace(self.rewards, values=self.rewards.values.detach())
-        return _Batch(rewards=rewards, missed=self.missed.detach())
-
-    @classmethod
-    def joined(cls, parts: Sequence[_Batch]) -> _Batch:
-        """Several passes as one."""
-        rewards = [one.rewards for one in parts]
-        return cls(
-            rewards=Rewards(
-                values=torch.cat([one.values for one in rewards]),
-                winner=torch.cat([one.winner for one in rewards]),
-                population=torch.cat([one.population for one in rewards]),
-            ),
-            missed=torch.cat([one.missed for one in parts]),
-        )
 
 
 Callback = Callable[["PopulationPreferenceTrainer"], bool]
@@ -319,7 +289,7 @@ class PopulationPreferenceTrainer:
             )
         parts = rows.split(config.micro_batch)
         with torch.no_grad():
-            known = _Batch.joined([self._pass(part, draw) for part in parts])
+            known = Batch.joined([self._pass(part, draw) for part in parts])
         weights = population_weights(known.rewards, config.beta)
         if config.safeguard == "clip":
             weights = weights * clipped_losers(known.rewards)
@@ -331,13 +301,13 @@ class PopulationPreferenceTrainer:
         extra = self._winners(known, len(rows), populations)
         return float(LOSSES["population"](known.rewards, config.beta) + extra), known.rewards
 
-    def _loss(self, batch: _Batch) -> torch.Tensor:
+    def _loss(self, batch: Batch) -> torch.Tensor:
         config, rewards = self.config, batch.rewards
         populations = len(torch.unique(rewards.population))
         learning = clipped(rewards) if config.safeguard == "clip" else rewards
         return LOSSES[config.loss](learning, config.beta) + self._winners(batch, len(rewards.values), populations)
 
-    def _winners(self, batch: _Batch, images: int, populations: int) -> torch.Tensor:
+    def _winners(self, batch: Batch, images: int, populations: int) -> torch.Tensor:
         """What is added for the winners, as a part of means over `images` and `populations`."""
         config, rewards = self.config, batch.rewards
         found = torch.zeros((), device=rewards.values.device)
@@ -367,7 +337,7 @@ class PopulationPreferenceTrainer:
         ratio = float(((reference - kept.detach().cpu()) / reference).mean())
         return {"prior_loss": float(loss.detach()), "prior_error": ratio}
 
-    def _pass(self, rows: torch.Tensor, draw: int) -> _Batch:
+    def _pass(self, rows: torch.Tensor, draw: int) -> Batch:
         data = self.data
         what = data.noised(self._scheduler, rows, draw)
         predicted = predictions(self._prepared, data.conditions, data.prompt[rows], what, self._unit)
@@ -375,7 +345,7 @@ class PopulationPreferenceTrainer:
         missed = -rewards.values[rewards.winner]
         if len(data.taught) and self.config.sft_weight:
             missed = distances(predicted[rewards.winner], data.lessons(rows, draw))
-        return _Batch(rewards=rewards, missed=missed * data.weight[rows][data.winner[rows]].to(missed))
+        return Batch(rewards=rewards, missed=missed * data.weight[rows][data.winner[rows]].to(missed))
 
     def _sided(
         self, predicted: torch.Tensor, what: Noised, rows: torch.Tensor, draw: int, data: PreferenceData
