@@ -77,10 +77,10 @@ class ImpliedShares:
         count = self._readable.named.shape[1]
         for places in torch.arange(len(self._readable.rows)).split(_BATCH):
             neutral, classes = self._predicted(denoiser, places, level)
-            for place, own, some in zip(places.tolist(), neutral, classes, strict=True):
+            for row, own, some in zip(places, neutral, classes, strict=True):
                 apart = (some[:-1] - some[-1]).flatten(1)  # (classes - 1, d)
                 left, right = apart @ apart.T, apart @ (own - some[-1]).flatten()
-                group = self._readable.groups[place]
+                group = self._readable.groups[int(row)]
                 before = products.get(group, (torch.zeros(count - 1, count - 1), torch.zeros(count - 1)))
                 products[group] = before[0] + left, before[1] + right
         found = {}
