@@ -13,6 +13,7 @@ import argparse
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from interleaved import interleaved, say
@@ -80,7 +81,7 @@ def _count(fit: Path | None) -> None:
     say(f"generation: {made / draws / published:.4f} x the published recipe's")
 
 
-def _trainer(host: Host, folder: Path) -> PopulationPreferenceTrainer:
+def _trainer(host: Any, folder: Path) -> PopulationPreferenceTrainer:
     populations, side = int(VALUES["batch"]), int(VALUES["side"])
     images = 2 * side * populations
     winner = torch.tensor(([True] * side + [False] * side) * populations)
@@ -123,7 +124,7 @@ def _trainer(host: Host, folder: Path) -> PopulationPreferenceTrainer:
     )
 
 
-def _uncached(host: Host, trainer: PopulationPreferenceTrainer) -> None:
+def _uncached(host: Any, trainer: PopulationPreferenceTrainer) -> None:
     """The same step where nothing was kept: pictures and prompts are encoded, and the reference is passed."""
     data, pipe = trainer.data, host.pipe
     rows = torch.arange(len(data.latents))
