@@ -34,6 +34,7 @@ SMALL = {
     "draws": "2",
     "steps": "4",
     "look": "2",
+    "settle": "0",
     "looks": "20",
     "controls": "0",
     "batch": "2",
@@ -335,13 +336,16 @@ def test_a_fit_that_was_killed_in_training_ends_as_it_would_have(model: Host, tm
 
 
 def _poisoned(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    rewards = Trainer._rewards
+    made = Trainer._pass
 
     def broken(self: Any, *args: Any) -> Any:
-        found = rewards(self, *args)
-        return found if self.step < step else dataclasses.replace(found, values=found.values * float("nan"))
+        found = made(self, *args)
+        if self.step < step:
+            return found
+        rewards = dataclasses.replace(found.rewards, values=found.rewards.values * float("nan"))
+        return dataclasses.replace(found, rewards=rewards)
 
-    monkeypatch.setattr(Trainer, "_rewards", broken)
+    monkeypatch.setattr(Trainer, "_pass", broken)
 
 
 def test_a_loss_that_is_no_number_keeps_the_last_good_adapter(model: Host, monkeypatch: pytest.MonkeyPatch) -> None:

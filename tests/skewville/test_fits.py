@@ -26,6 +26,7 @@ from evenhand.watch import Silent
 SHIPPED = ("gender", "skin", "age", "unsafe")
 CORRECTORS = ({"concept": "gender"}, {"concept": "origin", "attribute": "scarf"})
 ADAPTERS = ("gender",)
+NOISE = ("gender",)
 
 
 @pytest.fixture(scope="module")
@@ -72,13 +73,23 @@ def test_the_default_adapters_ship(host: Host, concept: str) -> None:
     assert sum(file.stat().st_size for file in folder.iterdir()) < 2_000_000
 
 
+@pytest.mark.parametrize("concept", NOISE)
+def test_the_default_noise_directions_ship(host: Host, concept: str) -> None:
+    method = METHODS["noise-direction"]
+    (plan,) = method.plans(Setting(), method.read({"concept": concept}))
+    card = read_json(FITS_DIRECTORY / fit_name(plan, host) / "card.json")
+    assert card["concept"]["name"] == concept
+    assert card["judges"]["fit"] == load_judge("convnet").hash
+
+
 def test_nothing_else_ships() -> None:
     cards = [read_json(card) for card in FITS_DIRECTORY.glob("*/card.json")]
     found = sorted((card["method"], card["concept"]["name"]) for card in cards)
     vectors = [("concept-vector", name) for name in SHIPPED]
     correctors = [("stereotype-corrector", values.get("attribute", "gender")) for values in CORRECTORS]
     adapters = [("population-preference", name) for name in ADAPTERS]
-    assert found == sorted([*vectors, *correctors, *adapters])
+    noise = [("noise-direction", name) for name in NOISE]
+    assert found == sorted([*vectors, *correctors, *adapters, *noise])
 
 
 def obtain(host: Host) -> Fits:

@@ -139,7 +139,7 @@ class DataBuilder:
             winner=torch.ones(len(held), dtype=torch.bool),
             population=torch.arange(len(held)),
             prompt=(prompts := torch.tensor([captions.index(prompt) for prompt, _ in held])),
-            own=prompts,
+            own=prompts.clone(),  # stored tensors share no memory
             captions=captions,
             teach=self._teach,
         )

@@ -73,9 +73,14 @@ def build_fix(handlers: FixHandlers, session: gr.State, tab: gr.Tab, take: Take,
     stack.input(handlers.strength, [session, stack], strength, **PRIVATE)
     strength.release(scaled, [session, stack, strength], [said, stack], **PRIVATE)
     go.click(handlers.apply, session, shown, concurrency_limit=at_work, **PRIVATE)
+    _answer_clicks(handlers, session, stop, shown)
+
+
+def _answer_clicks(handlers: FixHandlers, session: gr.State, stop: gr.Button, shown: list[gr.HTML]) -> None:
+    """What answers at once, beside what is at work: the stop button, and those inside the pairs, first in `shown`."""
     stop.click(lambda some: some.stop.set(), session, None, queue=False, **PRIVATE)
 
     def clicked(some: Session, event: gr.EventData) -> Any:
         return handlers.clicked(some, str(event.act), int(event.number))
 
-    pictures.select(clicked, session, shown, queue=False, **PRIVATE)
+    shown[0].select(clicked, session, shown, queue=False, **PRIVATE)
