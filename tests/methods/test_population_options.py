@@ -154,7 +154,7 @@ def test_held_images_are_made_once_and_logged(model: Host) -> None:
 
 def test_winners_are_held_under_the_prompts_that_name_their_class(model: Host, tmp_path: Path) -> None:
     made: list[Request] = []
-    found = fitted(model, Judge(SHARES), watching(made, tmp_path))
+    found = fitted(model, Judge(SHARES), watching(made, tmp_path), teach="0")
     lines = [json.loads(line) for line in found.files["log.jsonl"].decode().splitlines()]
     assert all(line["prior_error"] > 0 for line in lines)
     held = PreferenceData.load(tmp_path / "prior")
@@ -163,8 +163,16 @@ def test_winners_are_held_under_the_prompts_that_name_their_class(model: Host, t
     assert torch.equal(held.latents, data.latents[data.winner])
     assert all(", " in prompt for prompt in held.conditions.prompts)
     assert not any(", " in prompt for prompt in data.conditions.prompts)
-    fitted(model, Judge(SHARES), watching(again := [], None), specific="0")
+    fitted(model, Judge(SHARES), watching(again := [], None), teach="0", specific="0")
     assert seeds_of(again) == seeds_of(made)
+
+
+def test_winners_that_teach_are_held_by_what_is_cached_for_them_already(model: Host, tmp_path: Path) -> None:
+    found = fitted(model, Judge(SHARES), watching([], tmp_path), teach="1")
+    lines = [json.loads(line) for line in found.files["log.jsonl"].decode().splitlines()]
+    assert all(line["prior_error"] > 0 for line in lines)
+    assert not (tmp_path / "prior").exists()
+    assert any(", " in prompt for prompt in PreferenceData.load(tmp_path / "cache").conditions.prompts)
 
 
 def _only_own(one: Fitting) -> Callable[[Any], tuple[PromptRow, ...]]:
