@@ -128,6 +128,8 @@ def test_errors_stand_in_the_page_in_plain_words(page: Any) -> None:
     page.get_by_label("Prompt").fill("an elephant")
     page.get_by_role("button", name="Make images").click()
     says(page, "#said [role=alert]", "the toy does not know 'an elephant'")
+    assert page.locator("#pictures li").count() == 0
+    assert "Traceback" not in page.locator("body").inner_text()
 
 
 def test_two_tabs_have_their_own_images(page: Any, studio: str) -> None:
