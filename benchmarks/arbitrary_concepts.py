@@ -67,7 +67,8 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=12, help="images per occupation")
     parser.add_argument("--seed", type=int, default=1, help="run seed")
     options = parser.parse_args()
-    host, judge = Host.wrap(load_pipeline(str(MODEL_DIRECTORY))), load_judge("clip")
+    host = Host.wrap(load_pipeline(str(MODEL_DIRECTORY)))
+    judge = load_judge("clip", host.device)
     known = set(read_card("skewville").knows["occupations"])
     requests = [
         Request(row=row.name, prompt=row.prompt(i), index=i, seed=image_seed(options.seed, "report", row.name, i))

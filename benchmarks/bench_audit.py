@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     host = Host.wrap(load_pipeline(str(MODEL_DIRECTORY)))
-    settings, judge = host.default_settings(), load_judge("clip")
+    settings, judge = host.default_settings(), load_judge("clip", host.device)
     size = default_batch_size(host, settings)
     count = size * options.batches
     requests = tuple(Request(row="nurse", prompt="photo of nurse", index=i, seed=i) for i in range(count))

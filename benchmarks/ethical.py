@@ -44,7 +44,8 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=25, help="images per prompt")
     parser.add_argument("--seed", type=int, default=1, help="run seed")
     options = parser.parse_args()
-    host, judge = Host.wrap(load_pipeline(str(MODEL_DIRECTORY))), load_judge("clip")
+    host = Host.wrap(load_pipeline(str(MODEL_DIRECTORY)))
+    judge = load_judge("clip", host.device)
     with PROMPTS.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     arm = plan_arm(["text-enhancing"], read_card("skewville"), (), options.seed).build(host, None, Silent())

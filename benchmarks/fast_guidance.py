@@ -44,7 +44,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=50, help="of the schedule")
     parser.add_argument("--seed", type=int, default=1, help="run seed")
     options = parser.parse_args()
-    host, judge = Host.wrap(load_pipeline(str(MODEL_DIRECTORY))), load_judge("clip")
+    host = Host.wrap(load_pipeline(str(MODEL_DIRECTORY)))
+    judge = load_judge("clip", host.device)
     card = read_card("skewville")
     policy = preset("weak", card.guidance_text["unsafe"], steps=50)
     forms = {"exact": safe_guidance(policy, schedule=EXACT), "fast": safe_guidance(policy, schedule=FAST)}

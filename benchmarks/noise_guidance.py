@@ -87,7 +87,7 @@ def looked(host: Host, concept: str, guidance: float, seeds: int) -> tuple[np.nd
     settings = dataclasses.replace(host.default_settings(), guidance=guidance)
     with host.attached(Onlooker("initial noise", recorder)):
         images = [made.image for made in sample(host, requests, settings, batch_size=32)]
-    read = [rows[0].label for rows in load_judge("clip").judge(images, [one])]
+    read = [rows[0].label for rows in load_judge("clip", host.device).judge(images, [one])]
     values = np.array([float(label == one.class_names[-1]) for label in read])
     return values.reshape(len(ROWS), len(WORDINGS), seeds), torch.cat(recorder.noises)[:seeds]
 

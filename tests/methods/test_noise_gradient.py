@@ -30,7 +30,7 @@ def ascent(host: Host, prompt: str, sign: int, rounds: Rounds = ROUNDS) -> Ascen
         logits = toy_logits(images, WORLD)
         return sign * (logits[:, 1] - logits[:, 0])
 
-    return ascend(host, prompt, odds, noises, rounds, guidance=1.0)
+    return ascend(host, [prompt] * rounds.batch, odds, noises, rounds, guidance=1.0)
 
 
 @pytest.mark.parametrize(("prompt", "sign"), [("a nurse", 1), ("a mechanic", -1)])
@@ -67,7 +67,7 @@ def test_an_image_without_a_gradient_counts_for_nothing() -> None:
         return torch.cat([odds[:4], odds[4:] * torch.nan])
 
     with toy_host(WORLD) as host:
-        found = ascend(host, "a nurse", broken, noises, ROUNDS, guidance=1.0)
+        found = ascend(host, ["a nurse"] * ROUNDS.batch, broken, noises, ROUNDS, guidance=1.0)
     assert bool(found.axis.isfinite().all())
     assert found.length > 0
 

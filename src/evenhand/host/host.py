@@ -70,6 +70,11 @@ class Host:
         """The module that predicts noise, velocity or flow."""
         return denoiser_of(self.pipe, self.family)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the denoiser computes."""
+        return next(self.denoiser.parameters()).device
+
     @functools.cached_property
     def accepts(self) -> frozenset[str]:
         """Names of the arguments that the pipeline takes."""

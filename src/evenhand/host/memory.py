@@ -30,7 +30,7 @@ def default_batch_size(host: Host, settings: Settings) -> int:
     """
     width, height = host.image_size(settings)
     pixels = max(1, (width // host.latent_scale) * (height // host.latent_scale))
-    device = next(host.denoiser.parameters()).device
+    device = host.device
     saturating = host.family.cpu_latent_pixels if device.type == "cpu" else host.family.cuda_latent_pixels
     fitting = int(_MEMORY_SHARE * free_memory(device) / image_bytes(host, settings))
     return round_batch(min(saturating // pixels, fitting))

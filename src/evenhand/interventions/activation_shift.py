@@ -95,10 +95,8 @@ class ActivationEffect:
     def __init__(self, shift: ActivationShift, weights: Sequence[Mapping[str, float]]) -> None:
         self._shift, self._weights = shift, weights
         self.module = shift.bank.module
-        rows = [
-            sum((weight * shift.bank.vectors[name] for name, weight in one.items()), torch.zeros(shift.bank.shape))
-            for one in weights
-        ]
+        nothing = torch.zeros_like(next(iter(shift.bank.vectors.values())))
+        rows = [sum((weight * shift.bank.vectors[name] for name, weight in one.items()), nothing) for one in weights]
         self._rows = shift.strength * torch.stack(rows)  # (images, channels[, height, width])
 
     def shift(self, step: Step, output: torch.Tensor) -> torch.Tensor:

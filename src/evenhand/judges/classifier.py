@@ -84,7 +84,7 @@ class ClassifierJudge:
             return [None] * len(images)
         rows: list[torch.Tensor] = []
         for pixels, count in self._batches(images):
-            rows += list(torch.nn.functional.normalize(self._features(pixels)[:count], dim=1))
+            rows += list(torch.nn.functional.normalize(self._features(pixels)[:count], dim=1).cpu())
         found = iter(rows)
         return [None if image is None else next(found) for image in images]
 
@@ -92,7 +92,11 @@ class ClassifierJudge:
         """Logits of a concept's head, (n, classes); gradients flow to the images (n, 3, height, width), 0 to 1."""
         head = self._aliases.get(concept.name, concept.name)
         order = [self._heads[head].index(name.replace("_", " ")) for name in concept.class_names]
-        return self._model(resized(images, self._size) * 2 - 1)[head][:, order]
+        return self._model(resized(images, self._size).to(self._device) * 2 - 1)[head][:, order]
+
+    @property
+    def _device(self) -> torch.device:
+        return next((one.device for one in self._model.parameters()), torch.device("cpu"))
 
     def _lacking(self, concept: Concept) -> str | None:
         """Why a concept cannot be judged; None where it can."""
@@ -112,13 +116,13 @@ class ClassifierJudge:
         for start in range(0, len(valid), self._batch_size):
             chunk = valid[start : start + self._batch_size]
             padded = np.stack([*chunk, *[chunk[-1]] * (self._batch_size - len(chunk))])
-            yield torch.from_numpy(padded).permute(0, 3, 1, 2).float() / 127.5 - 1, len(chunk)
+            yield torch.from_numpy(padded).permute(0, 3, 1, 2).float().to(self._device) / 127.5 - 1, len(chunk)
 
     @torch.no_grad()
     def _probabilities(self, images: Sequence[np.ndarray | None]) -> list[dict[str, torch.Tensor] | None]:
         rows: list[dict[str, torch.Tensor]] = []
         for pixels, count in self._batches(images):
-            shares = {name: torch.softmax(logits, dim=1) for name, logits in self._model(pixels).items()}
+            shares = {name: torch.softmax(logits, dim=1).cpu() for name, logits in self._model(pixels).items()}
             rows.extend({name: values[i] for name, values in shares.items()} for i in range(count))
         found = iter(rows)
         return [None if image is None else next(found) for image in images]

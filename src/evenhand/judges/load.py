@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizer
 
 from evenhand.errors import ModelError
@@ -30,18 +31,24 @@ def judge_names() -> dict[str, str]:
     }
 
 
-def load_judge(name: str) -> Judge:
+def load_judge(name: str, device: torch.device | str = "cpu") -> Judge:
     """A judge by name: `clip`, `convnet`, a plug-in, the Hub id of a CLIPModel, or a local directory that holds one.
+
+    Args:
+        name: of the judge.
+        device: where it reads; a plug-in decides that itself. A small judge on a CPU would be what a GPU waits for.
 
     Raises:
         ModelError: the judge is unknown, cannot be reached or is not a CLIPModel.
     """
     if name == "convnet":
         model, heads = load_convnet(JUDGE_DIRECTORIES["convnet"])
-        return ClassifierJudge(model, heads, features=model.features, aliases={"contexts": "scene"})
+        return ClassifierJudge(model.to(device), heads, features=model.features, aliases={"contexts": "scene"})
     if name in JUDGE_DIRECTORIES:
         directory = JUDGE_DIRECTORIES[name]
-        return ZeroShotJudge(*load_clip(directory), name=name, facts=_facts(directory))
+        model, tokenizer, processor = load_clip(directory)
+        torch.nn.Module.to(model, device)  # CLIPModel.to has no type of its own
+        return ZeroShotJudge(model, tokenizer, processor, name=name, facts=_facts(directory))
     plugin = load_plugin(name)
     if plugin is not None:
         return plugin
@@ -51,15 +58,15 @@ def load_judge(name: str) -> Judge:
             raise ModelError(
                 f"judge {name}: the directory has no config.json; expected a CLIPModel saved by save_pretrained"
             )
-        return _from_hub(name, local=True)
+        return _from_hub(name, device, local=True)
     if path.suffix or name.count("/") != 1 or name.startswith((".", "/")):
         raise ModelError(
             f"judge {name!r}: unknown; expected one of {', '.join(judge_names())}, a Hub id or a directory"
         )
-    return _from_hub(name, local=False)
+    return _from_hub(name, device, local=False)
 
 
-def _from_hub(name: str, *, local: bool) -> ZeroShotJudge:
+def _from_hub(name: str, device: torch.device | str, *, local: bool) -> ZeroShotJudge:
     try:
         model = CLIPModel.from_pretrained(name, local_files_only=local, use_safetensors=True, dtype="float32")
         tokenizer = CLIPTokenizer.from_pretrained(name, local_files_only=local)
@@ -67,6 +74,7 @@ def _from_hub(name: str, *, local: bool) -> ZeroShotJudge:
     except (OSError, ValueError, RuntimeError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(f"judge {name}: no CLIPModel could be loaded ({first}); {_REFUSED}") from None
+    torch.nn.Module.to(model, device)
     return ZeroShotJudge(model, tokenizer, processor, name=name, facts=_facts(Path(name)) if local else None)
 
 

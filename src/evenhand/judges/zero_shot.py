@@ -116,7 +116,7 @@ class ZeroShotJudge:
             torch.tensor(one).to(images)[:, None, None]
             for one in (self._processor.image_mean, self._processor.image_std)
         )
-        pixels = (resized(images, self._side) - mean) / spread
+        pixels = ((resized(images, self._side) - mean) / spread).to(self._model.device)
         pooled = self._model.vision_model(pixels).pooler_output
         rows = torch.nn.functional.normalize(self._model.visual_projection(pooled), dim=-1)
         vectors = torch.stack([self.text_features(one.phrases).mean(dim=0) for one in concept.classes])

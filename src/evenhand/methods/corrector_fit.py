@@ -29,6 +29,7 @@ from evenhand.methods.preference_score import (
 from evenhand.methods.prompt_mix import words_of
 from evenhand.methods.vector_fit import Texts
 from evenhand.methods.vector_trials import Trials, calibrate, strength_in
+from evenhand.training.populations import caption_of
 
 NAME = "stereotype-corrector"
 _HELD_OF = 8
@@ -58,7 +59,7 @@ def fit_corrector(fitting: Fitting, values: Mapping[str, Any]) -> Fitted:
         raise InputError(f"{NAME} learns from images, and the fit judge does not know {concept.name}")
     before = fitting.host.evaluations
     texts = Texts.of(concept)
-    trials = Trials.judged(fitting, concept, texts.neutral)
+    trials = dataclasses.replace(Trials.judged(fitting, concept, texts.neutral), words=caption_of)
     data, seen = _data(trials, int(values["explicit"]), int(values["images"]))
     level_of = _levels(fitting)
     held = torch.arange(len(data.labels)) % _HELD_OF == 0

@@ -24,7 +24,7 @@ class LatentReader:
 
     def __init__(self, latents: Mapping[str, torch.Tensor]) -> None:
         self._names = tuple(latents)
-        flat = [one.float().flatten(1) for one in latents.values()]
+        flat = [one.float().cpu().flatten(1) for one in latents.values()]
         means = torch.stack([one.mean(dim=0) for one in flat])
         variance = torch.stack([one.var(dim=0) for one in flat]).mean(dim=0).clamp(min=1e-6)
         error = (variance * 2 / min(len(one) for one in flat)).sqrt()

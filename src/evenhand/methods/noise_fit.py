@@ -31,6 +31,7 @@ from evenhand.methods.probit import Handle
 from evenhand.methods.vector_fit import Texts, concept_of
 from evenhand.methods.vector_trials import Trials
 from evenhand.records import Settings
+from evenhand.training.populations import caption_of
 
 __all__ = ["AXIS", "NAME", "NoiseRecorder", "fit_noise_direction", "handle_of", "own_axes", "work_of_direction"]
 
@@ -125,7 +126,8 @@ class _Work:
     def __init__(self, fitting: Fitting, concept: Concept, values: Mapping[str, Any]) -> None:
         self._fitting, self._concept, self._values = fitting, concept, values
         self._texts = Texts.of(concept)
-        self._trials = Trials.judged(fitting, concept, self._texts.neutral)
+        # in several wordings: the words around a prompt's subject move its shares
+        self._trials = dataclasses.replace(Trials.judged(fitting, concept, self._texts.neutral), words=caption_of)
         self._looking = Looking(trials=self._trials)
         self._keep = Keep(lowpass=int(values["lowpass"]), channels=_channels(values["channels"]))
 

@@ -75,7 +75,7 @@ class Ascent:
 
 def ascend(
     host: Host,
-    prompt: str,
+    prompts: Sequence[str],
     objective: Objective,
     noises: Callable[[int], torch.Tensor],
     rounds: Rounds,
@@ -86,7 +86,7 @@ def ascend(
 
     Args:
         host: the model.
-        prompt: that leaves the class open.
+        prompts: that leave the class open, one for each noise of a round: one subject in several wordings.
         objective: from images to the log-odds of the class.
         noises: number of a round -> its noises, (batch, ...), standard normal.
         rounds: how far.
@@ -102,7 +102,7 @@ def ascend(
         start = noises(number) + mean
         found = slopes(
             host,
-            [prompt] * len(start),
+            prompts,
             start,
             objective,
             steps=rounds.steps,

@@ -162,7 +162,7 @@ METHOD = Method(
             kind="number",
             fits=True,
         ),
-        Parameter(name="images", help="per prompt, to learn from", kind="number", default="60", fits=True),
+        Parameter(name="images", help="per prompt, to learn from", kind="number", default="150", fits=True),
     ),
     build=_build,
     plans=_plans,

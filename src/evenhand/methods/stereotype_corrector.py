@@ -106,7 +106,7 @@ METHOD = Method(
             name="calibrate",
             help="images per class and prompt",
             kind="number",
-            default="6",
+            default="16",
             fits=True,
         ),
     ),

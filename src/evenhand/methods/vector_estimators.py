@@ -123,7 +123,7 @@ def score_matching(
         learning = _Learning(host, module, spatial=spatial, rate=rate)
         with frozen(host.denoiser), host.attached(Onlooker("probe", _Matching(learning, text))):
             run(host, neutral, runs)
-        found[name] = learning.vector.detach()
+        found[name] = learning.vector.detach().cpu()
     return without_common(found)
 
 
@@ -200,5 +200,5 @@ def reconstruction(
         effect = _Reconstructing(learning, host, clean, rounds)
         with frozen(host.denoiser), host.attached(Onlooker("probe", effect)):
             run(host, neutral, Runs(seeds=tuple(range(rounds.batch)), steps=1, batch=rounds.batch))
-        found[name] = learning.vector.detach()
+        found[name] = learning.vector.detach().cpu()
     return without_common(found)

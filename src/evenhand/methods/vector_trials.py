@@ -44,6 +44,7 @@ class Trials:
         read: labels of samples.
         seed: of the run; the seeds have a role of their own.
         role: of the seeds.
+        words: the prompt of a row's image by its number; the row's phrase, the same for all, unless told.
     """
 
     fitting: Fitting
@@ -52,6 +53,7 @@ class Trials:
     read: Callable[[Sequence[Sample]], Labels]
     seed: int
     role: str = "calibrate"
+    words: Callable[[PromptRow, int], str] = lambda row, index: row.phrase or row.prompt(index)
 
     def spread(self, count: int) -> tuple[PromptRow, ...]:
         """`count` rows, evenly over all of them."""
@@ -73,7 +75,7 @@ class Trials:
         return [
             Request(
                 row=row.name,
-                prompt=row.phrase or row.prompt(index),
+                prompt=self.words(row, index),
                 index=index,
                 seed=image_seed(self.seed, self.role, row.name, index),
             )

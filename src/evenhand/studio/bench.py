@@ -163,7 +163,7 @@ def open_bench(
     card, thread = read_card(source), ModelThread()
     settings = asked_settings(card, image)
     model = thread.do(lambda: open_model(source, options, settings))
-    looker = thread.do(lambda: load_judge(judge or card.judge or DEFAULT_JUDGE))
+    looker = thread.do(lambda: load_judge(judge or card.judge or DEFAULT_JUDGE, model.host.device))
     return Bench(model, looker, source, image=image, options=options, thread=thread)
 
 

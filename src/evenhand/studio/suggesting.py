@@ -155,7 +155,7 @@ def _judge(bench: Bench, concept: Concept) -> Judge:
     name = read_card(bench.source).fit_judge
     if name is None:
         return bench.judge
-    judge = load_judge(name)
+    judge = load_judge(name, bench.model.host.device)
     return judge if judge.knows(concept) else bench.judge
 
 

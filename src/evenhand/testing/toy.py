@@ -30,6 +30,7 @@ from diffusers.utils.torch_utils import randn_tensor
 from evenhand.errors import InputError
 from evenhand.host.host import Host
 from evenhand.records import Settings
+from evenhand.training.populations import FRAMES
 
 SIDE, CHANNELS = 4, 4
 
@@ -193,11 +194,19 @@ class ToyPipeline(DiffusionPipeline):
         return SimpleNamespace(images=images) if return_dict else (images,)
 
     def _embed(self, prompts: Sequence[str], copies: int) -> torch.Tensor:
-        unknown = [prompt for prompt in prompts if prompt not in self.world.prompts]
+        said = [_plainly(prompt, self.world) for prompt in prompts]
+        unknown = [prompt for prompt in said if prompt not in self.world.prompts]
         if unknown:
             raise InputError(f"the toy does not know {unknown[0]!r}; it knows {', '.join(self.world.prompts)}")
-        rows = torch.tensor([self.world.prompts[prompt] for prompt in prompts for _ in range(copies)])
+        rows = torch.tensor([self.world.prompts[prompt] for prompt in said for _ in range(copies)])
         return rows.log()[:, None]
+
+
+def _plainly(prompt: str, world: ToyWorld) -> str:
+    """A prompt that the world knows in other words around its subject, in the world's words."""
+    around = next((frame for frame in FRAMES if frame and prompt.startswith(f"{frame} ")), "")
+    plain = f"{FRAMES[0]} {prompt.removeprefix(around).lstrip()}"
+    return plain if prompt not in world.prompts and plain in world.prompts else prompt
 
 
 def toy_host(world: ToyWorld | None = None) -> Host:

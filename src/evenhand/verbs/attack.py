@@ -21,6 +21,7 @@ from ..concepts.attack_words import AttackWords, attack_words, variants
 from ..concepts.concept import Concept
 from ..errors import InputError
 from ..files import write_json
+from ..host.host import Host
 from ..judges.base import DEFAULT_JUDGE, Judge
 from ..judges.load import load_judge
 from ..metrics.attacks import attack_estimates
@@ -109,8 +110,8 @@ def run_attack(config: AttackConfig, prepared: PreparedComparison, watcher: Watc
     audit = prepared.audit
     check_free(prepared.out)
     model = open_model(audit.config.source, audit.config.model, audit.asked, prepared.known)
-    judge = load_judge(audit.judge or DEFAULT_JUDGE)
-    searcher = _search_judge(audit.config.source, judge, audit.series[0].concepts[0])
+    judge = load_judge(audit.judge or DEFAULT_JUDGE, model.host.device)
+    searcher = _search_judge(audit.config.source, model.host, judge, audit.series[0].concepts[0])
     arms, declined = build_arms(prepared.arms, model, watcher)
     facts = {"verb": "attack", "command": audit.config.command, **model.facts(), "judge": dict(judge.card())}
     facts |= {"search_judge": {"name": searcher.name, "hash": searcher.hash}}
@@ -123,10 +124,10 @@ def run_attack(config: AttackConfig, prepared: PreparedComparison, watcher: Watc
     return Attacked(run=prepared.out, result=result)
 
 
-def _search_judge(source: str, judge: Judge, concept: Concept) -> Judge:
+def _search_judge(source: str, host: Host, judge: Judge, concept: Concept) -> Judge:
     """The model's fit judge where it has one that knows the concept: no figure is then of the judge that searched."""
     name = read_card(source).fit_judge
-    other = judge if name is None else load_judge(name)
+    other = judge if name is None else load_judge(name, host.device)
     return other if other.knows(concept) else judge
 
 

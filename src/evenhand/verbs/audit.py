@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ..engine import Engine, Local, Source
 from ..files import write_json
 from ..judges.base import DEFAULT_JUDGE, Featured, Judge
@@ -166,7 +168,7 @@ def open_source(prepared: Prepared, watcher: Watcher) -> Opened:
         return Opened(source=endpoint, settings=Settings(), facts=facts)
     # The model before the judge: when both are wrong, the user hears of what was typed.
     model = open_model(config.source, config.model, prepared.asked, prepared.known)
-    judge = _load(prepared)
+    judge = _load(prepared, model.host.device)
     arm = prepared.arm.build(model.host, None, watcher)
     source = ModelSource(model.host, model.settings, judge, arm)
     facts = {**model.facts(), "judge": _card(judge), **cut_facts(model.host, prepared.series, watcher)}
@@ -174,8 +176,8 @@ def open_source(prepared: Prepared, watcher: Watcher) -> Opened:
     return Opened(source=source, settings=model.settings, facts=facts, arm=arm)
 
 
-def _load(prepared: Prepared) -> Judge:
-    judges = [load_judge(name) for name in _judge_names(prepared)]
+def _load(prepared: Prepared, device: torch.device | str = "cpu") -> Judge:
+    judges = [load_judge(name, device) for name in _judge_names(prepared)]
     return judges[0] if len(judges) == 1 else PanelJudge(judges)
 
 

@@ -126,7 +126,7 @@ def run_compare(prepared: PreparedComparison, watcher: Watcher) -> Comparison:
             watcher.say(f"{one.name}: {left_out(one)}")
     check_free(prepared.out)
     model = open_model(audit.config.source, audit.config.model, audit.asked, prepared.known)
-    judge = load_judge(audit.judge or DEFAULT_JUDGE)
+    judge = load_judge(audit.judge or DEFAULT_JUDGE, model.host.device)
     arms, declined = build_arms(prepared.arms, model, watcher)
     facts = {"verb": "compare", "command": audit.config.command, **model.facts(), "judge": dict(judge.card())}
     facts |= cut_facts(model.host, audit.series, watcher) | fit_facts(arms)

@@ -64,7 +64,7 @@ class ModelWorker:
             raise ModelError(
                 f"{recipe.source} on a worker is another model than here: give --revision, or copy it there"
             )
-        judges = [load_judge(name) for name in recipe.judges]
+        judges = [load_judge(name, model.host.device) for name in recipe.judges]
         self._host, self._settings = model.host, recipe.settings
         self._judge = judges[0] if len(judges) == 1 else PanelJudge(judges)
         self._arms = {arm.name: arm for arm in recipe.arms}

@@ -144,7 +144,7 @@ class Fits:
                 f"figures would be circular; use {self._host.model_card.fit_judge or 'another one'}"
             )
         if self._judge is None:
-            self._judge = load_judge(self._judge_name)
+            self._judge = load_judge(self._judge_name, self._host.device)
         return self._judge
 
     def _read(self, samples: Sequence[Sample], concepts: Sequence[Concept]) -> Labels:
