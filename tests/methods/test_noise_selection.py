@@ -87,7 +87,7 @@ def test_an_image_that_shows_its_class_already_is_the_plain_one(host: Host, gend
     plain = list(sample(host, requests(ROWS[0], 60), SETTINGS, batch_size=30, keep_latents=True))
     chosen = made(host, gender, "noise-selection:class=female", images=60)
     kept = [k for k, one in enumerate(chosen) if one.evidence["noise-selection"]["tried"] == 1]
-    assert len(kept) > 30
+    assert len(kept) > 15
     for k in kept:
         assert toy_label(plain[k], WORLD) == "female"
         assert abs(plain[k].latents - chosen[k].latents).max() < 1e-4

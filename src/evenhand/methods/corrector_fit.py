@@ -35,6 +35,8 @@ NAME = "stereotype-corrector"
 _HELD_OF = 8
 """One image of so many says how well the score reads, and is not learnt from."""
 _LEAST_GAIN = 0.1
+RESERVE = 2.0
+"""The least strength: twice the margin, since derivatives of a model and other words pull harder than the trials."""
 
 
 def fit_corrector(fitting: Fitting, values: Mapping[str, Any]) -> Fitted:
@@ -73,7 +75,7 @@ def fit_corrector(fitting: Fitting, values: Mapping[str, Any]) -> Fitted:
             "names them; use concept-vector"
         ) from None
     reads = accuracy(score, data[held], level_of, _timesteps(fitting))
-    strengths = calibrate(trials, _show(score), concept.class_names, int(values["calibrate"]))
+    strengths = calibrate(trials, _show(score), concept.class_names, int(values["calibrate"]), RESERVE)
     effect = {
         "reads": reads,
         "natural": {name: round(seen.count(name) / max(1, len(seen)), 4) for name in concept.class_names},

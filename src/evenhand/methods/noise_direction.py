@@ -269,7 +269,9 @@ METHOD = Method(
             name="lowpass", help="cosine modes kept along each side; 0 keeps all", kind="number", default="0", fits=True
         ),
         Parameter(name="channels", help="of the latents, joined by +; else all", fits=True),
-        Parameter(name="images", help="per prompt, to calibrate at the target", kind="number", default="248", fits=True),
+        Parameter(
+            name="images", help="per prompt, to calibrate at the target", kind="number", default="248", fits=True
+        ),
     ),
     build=_build,
     plans=_plans,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,6 +23,7 @@ from evenhand.methods.vector_fit import Texts, concept_of
 from evenhand.methods.vector_trials import Trials
 from evenhand.metrics.intervals import clopper_pearson_upper
 from evenhand.records import Settings
+from evenhand.training.populations import caption_of
 
 NAME = "noise-selection"
 EARLY, LATE = "early", "late"
@@ -30,6 +32,8 @@ _SHARES = (0.12, 0.2, 0.32, 0.48)
 _HELD = 3
 """Every third image of a row says how well the judges read, and trains none."""
 _LEAST_ACCURACY = 0.6
+_FEW = 4
+"""Images of a class in a row below which it is drawn less often than others: single images are not to count most."""
 Shares = Mapping[str, Mapping[str, float]]
 """Row -> class -> share; the row "" stands for all others."""
 
@@ -64,7 +68,7 @@ def fit_noise_selection(fitting: Fitting, values: Mapping[str, Any]) -> Fitted:
     if given is not None and not 0 < given < 1:
         raise InputError(f"{NAME}: share={given:g}, expected a share of the steps above 0 and below 1")
     before = fitting.host.evaluations
-    trials = Trials.judged(fitting, concept, Texts.of(concept).neutral)
+    trials = dataclasses.replace(Trials.judged(fitting, concept, Texts.of(concept).neutral), words=caption_of)
     last = fitting.settings.steps
     looks = {share: step_after(share, last) for share in (_SHARES if given is None else (given,))}
     seen = _seen(fitting, trials, concept, int(values["images"]), {*looks.values(), last - 1})
@@ -130,7 +134,32 @@ def _seen(fitting: Fitting, trials: Trials, concept: Concept, images: int, steps
 
 
 def _train(concept: Concept, seen: Seen, step: int, seed: int) -> LatentJudge:
-    return train_judge(concept.class_names, seen.noise, seen.latents[step], seen.labels, seen.held, seed=seed)
+    weights = _draws(seen)
+    return train_judge(
+        concept.class_names, seen.noise, seen.latents[step], seen.labels, seen.held, weights=weights, seed=seed
+    )
+
+
+def _mixed(seen: Seen) -> torch.Tensor:
+    """The images of rows that show two classes or more, (images,); all of them where no row does."""
+    labels: dict[str, set[int]] = {}
+    for row, label in zip(seen.rows, seen.labels.tolist(), strict=True):
+        labels.setdefault(row, set()).add(label)
+    found = torch.tensor([len(labels[row]) > 1 for row in seen.rows], dtype=torch.bool)
+    return found if found.any() else ~found
+
+
+def _draws(seen: Seen) -> torch.Tensor:
+    """How often each image is learnt from: the classes of a row alike, a class of a few images less.
+
+    Drawn as they come, most women would be nurses and most men mechanics, and the judge would learn to tell these
+    prompts apart, which says nothing about two noises of one prompt.
+    """
+    cells = [(row, label) for row, label in zip(seen.rows, seen.labels.tolist(), strict=True)]
+    counts = Counter(cell for cell, held in zip(cells, seen.held.tolist(), strict=True) if not held)
+    draws = torch.tensor([1 / max(counts[cell], _FEW) for cell in cells])
+    mixed = _mixed(seen)
+    return draws * mixed if (mixed & ~seen.held).any() else draws
 
 
 def _accuracy(judge: LatentJudge, seen: Seen, step: int) -> float:
@@ -139,8 +168,8 @@ def _accuracy(judge: LatentJudge, seen: Seen, step: int) -> float:
 
 
 def _bars(judge: LatentJudge, seen: Seen, step: int, natural: Shares, share: float) -> dict[str, dict[str, Bar]]:
-    """Class -> row -> from where on a noise is finished; over the held images of all rows."""
-    held = seen.held
+    """Class -> row -> from where on a noise is finished; over the held images of rows that show two classes."""
+    held = seen.held & _mixed(seen) if (seen.held & _mixed(seen)).any() else seen.held
     judge.eval()
     with torch.no_grad():
         chances = judge(seen.noise[held], seen.latents[step][held])

@@ -9,7 +9,7 @@ from torch import nn
 
 from evenhand.methods.preference_score import unit
 
-_WIDTH, _SIDE = 48, 4
+_WIDTH, _SIDE, _BATCH = 48, 4, 96
 
 
 class LatentJudge(nn.Module):
@@ -56,20 +56,20 @@ def train_judge(
     labels: torch.Tensor,
     held: torch.Tensor,
     *,
+    weights: torch.Tensor | None = None,
     seed: int = 0,
     rounds: int = 300,
-    batch: int = 96,
 ) -> LatentJudge:
-    """Train on the images that are not held, every class as often as the others; keep the best on the held ones.
+    """Train on the images that are not held; keep the best on the held ones.
 
     Args:
         classes: in the order of the labels.
         noise, latents: (images, channels, height, width), or packed.
         labels: (images,), number of the class.
         held: (images,), True for those that only say when to stop.
+        weights: (images,), how often each is drawn; None draws every class as often as the others.
         seed: of weights and draws.
         rounds: steps of AdamW.
-        batch: images per step.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -77,12 +77,12 @@ def train_judge(
             classes, latents.shape[1] if latents.ndim == 4 else latents.shape[2], flat=latents.ndim == 3
         )
         counts = torch.bincount(labels[~held], minlength=len(classes)).clamp(min=1)
-        weights = torch.where(held, 0.0, 1 / counts[labels].float())
+        drawn = torch.where(held, 0.0, 1 / counts[labels].float() if weights is None else weights)
         optimiser = torch.optim.AdamW(judge.parameters(), 2e-3, weight_decay=0.02)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, total_steps=rounds, pct_start=0.1)
         best, kept = -1.0, judge.state_dict()
         for round_ in range(1, rounds + 1):
-            rows = torch.multinomial(weights, batch, replacement=True)
+            rows = torch.multinomial(drawn, _BATCH, replacement=True)
             judge.train()
             loss = nn.functional.nll_loss(judge(noise[rows], latents[rows]), labels[rows])
             optimiser.zero_grad()

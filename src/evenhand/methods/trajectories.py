@@ -51,8 +51,8 @@ class MeanActivation:
         if not self._sums:
             raise RuntimeError("no output was seen yet")
         if half is not None:
-            return torch.stack([sums[half] for sums in self._sums]) / max(self._images[half], 1)
-        return torch.stack([sums[0] + sums[1] for sums in self._sums]) / sum(self._images)
+            return (torch.stack([sums[half] for sums in self._sums]) / max(self._images[half], 1)).cpu()
+        return (torch.stack([sums[0] + sums[1] for sums in self._sums]) / sum(self._images)).cpu()
 
     @property
     def mean(self) -> torch.Tensor:
