@@ -1,6 +1,6 @@
 """Concepts that stand in no library, from two phrases each: are they shown, and does anything else move?
 
-    python benchmarks/arbitrary_concepts.py [--images 12] [--seed 1]
+    python benchmarks/arbitrary_concepts.py [--images 12] [--seed 1] [--only place old]
 
 Each is fitted as `evenhand fit concept-vector skewville --present "..." --absent "..."` would (no judge knows it: final
 latents are read), then shown in all occupations by the report judge's reading, on the seeds of the plain images.
@@ -66,6 +66,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=12, help="images per occupation")
     parser.add_argument("--seed", type=int, default=1, help="run seed")
+    parser.add_argument("--only", nargs="+", help="names of the cases; else all")
     options = parser.parse_args()
     host = Host.wrap(load_pipeline(str(MODEL_DIRECTORY)))
     judge = load_judge("clip", host.device)
@@ -77,6 +78,8 @@ def main() -> None:
         for i in range(options.images)
     ]
     for case in cases():
+        if options.only and case.name not in options.only:
+            continue
         _one(host, judge, case, requests, options.seed)
 
 
@@ -91,6 +94,7 @@ def _one(host: Host, judge: Judge, case: Case, requests: Sequence[Request], seed
 
     plain = read()
     sys.stdout.write(f"{case.name}: n={len(requests)}\n")
+    sys.stdout.flush()
     for shown, wanted in zip((case.present, case.absent), case.classes, strict=True):
         planned = plan_arm([f'{spec},class="{_class(case, shown)}"'], read_card("skewville"), (), seed)
         arm = planned.build(host, None, Silent())

@@ -24,9 +24,9 @@ from evenhand.verbs.fits import Fits, fit_name
 from evenhand.watch import Silent
 
 SHIPPED = ("gender", "skin", "age", "unsafe")
-CORRECTORS = ({"concept": "gender"}, {"concept": "origin", "attribute": "scarf"})
+CORRECTORS = ({"concept": "gender"}, {"concept": "skin"}, {"concept": "origin", "attribute": "scarf"})
 ADAPTERS = ("gender",)
-NOISE = ("gender",)
+NOISE = (("noise-direction", "gender"), ("noise-selection", "gender"))
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def test_the_default_correctors_ship(host: Host, values: dict[str, str]) -> None
     method = METHODS["stereotype-corrector"]
     (plan,) = method.plans(Setting(), method.read(values))
     card = read_json(FITS_DIRECTORY / fit_name(plan, host) / "card.json")
-    assert card["concept"]["name"] == values.get("attribute", "gender")
+    assert card["concept"]["name"] == values.get("attribute", values["concept"])
     assert card["judges"]["fit"] == load_judge("convnet").hash
 
 
@@ -73,9 +73,9 @@ def test_the_default_adapters_ship(host: Host, concept: str) -> None:
     assert sum(file.stat().st_size for file in folder.iterdir()) < 2_000_000
 
 
-@pytest.mark.parametrize("concept", NOISE)
-def test_the_default_noise_directions_ship(host: Host, concept: str) -> None:
-    method = METHODS["noise-direction"]
+@pytest.mark.parametrize(("name", "concept"), NOISE)
+def test_what_acts_on_the_noise_ships(host: Host, name: str, concept: str) -> None:
+    method = METHODS[name]
     (plan,) = method.plans(Setting(), method.read({"concept": concept}))
     card = read_json(FITS_DIRECTORY / fit_name(plan, host) / "card.json")
     assert card["concept"]["name"] == concept
@@ -86,10 +86,9 @@ def test_nothing_else_ships() -> None:
     cards = [read_json(card) for card in FITS_DIRECTORY.glob("*/card.json")]
     found = sorted((card["method"], card["concept"]["name"]) for card in cards)
     vectors = [("concept-vector", name) for name in SHIPPED]
-    correctors = [("stereotype-corrector", values.get("attribute", "gender")) for values in CORRECTORS]
+    correctors = [("stereotype-corrector", values.get("attribute", values["concept"])) for values in CORRECTORS]
     adapters = [("population-preference", name) for name in ADAPTERS]
-    noise = [("noise-direction", name) for name in NOISE]
-    assert found == sorted([*vectors, *correctors, *adapters, *noise])
+    assert found == sorted([*vectors, *correctors, *adapters, *NOISE])
 
 
 def obtain(host: Host) -> Fits:
