@@ -13,7 +13,7 @@ from evenhand.concepts.allocation import image_seed
 from evenhand.concepts.concept import Concept
 from evenhand.concepts.library import concept_names, load_concept
 from evenhand.errors import DeclinedError, InputError
-from evenhand.host.runs import Runs
+from evenhand.host.runs import Runs, run
 from evenhand.host.sites import Attachable
 from evenhand.interventions.storage import Card, Frame
 from evenhand.methods.decision_map import decision_map
@@ -98,7 +98,7 @@ def fit_concept_vector(fitting: Fitting, values: Mapping[str, Any]) -> Fitted:
     wanted = tuple(dict.fromkeys(module for some in modules.values() for module in some))
     means, latents = class_means(fitting.host, texts.classes, wanted, runs, spatial=spatial)
     work = (fitting.host.evaluations - before) / len(texts.classes)
-    trials = _trials(fitting, concept, texts, LatentReader(latents))
+    trials = _trials(fitting, concept, texts, latents, runs)
     safety, pin = concept.kind == "safety", values["act"] == "pin"
     directions = [
         closed_form(concept.name, site, {one: means[one] for one in some}, texts.shown, safety=safety, pin=pin)
@@ -178,9 +178,16 @@ def _card(
     )
 
 
-def _trials(fitting: Fitting, concept: Concept, texts: Texts, reader: LatentReader) -> Trials:
+def _trials(
+    fitting: Fitting, concept: Concept, texts: Texts, latents: Mapping[str, torch.Tensor], runs: Runs
+) -> Trials:
+    """What is read by the fit judge, else from final latents of the classes' texts, and of the neutral one."""
     trials = Trials.judged(fitting, concept, texts.neutral)
-    return trials if fitting.knows(concept) else dataclasses.replace(trials, read=reader.read)
+    if fitting.knows(concept):
+        return trials
+    apart = texts.neutral not in texts.classes.values()
+    neutral = run(fitting.host, texts.neutral, runs) if apart else None
+    return dataclasses.replace(trials, read=LatentReader(latents, neutral).read)
 
 
 def _choose(
