@@ -95,6 +95,7 @@ class ToyHost:
         self.evaluations = 0
         self.batches: list[int] = []
         self.pipe = SimpleNamespace(components={})
+        self.device = "cpu"
 
     def card(self) -> dict[str, Any]:
         return {"name": "toy", "hash": "toy-weights", "family": "toy", "class": "ToyPipeline"}
@@ -170,5 +171,5 @@ def install_toy(monkeypatch: pytest.MonkeyPatch, *, batch_size: int = 8, broken:
         monkeypatch.setattr(module, "open_model", open_toy)
     for module in (sources, generate):
         monkeypatch.setattr(module, "sample", sample)
-    monkeypatch.setattr(audit, "load_judge", lambda name: ToyJudge())
+    monkeypatch.setattr(audit, "load_judge", lambda name, device="cpu": ToyJudge())
     return host

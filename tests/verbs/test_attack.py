@@ -87,7 +87,7 @@ def weak(monkeypatch: pytest.MonkeyPatch) -> ToyHost:
             return True
 
     monkeypatch.setattr(module, "open_model", open_toy)
-    monkeypatch.setattr(module, "load_judge", lambda name: Knowing())
+    monkeypatch.setattr(module, "load_judge", lambda name, device="cpu": Knowing())
     monkeypatch.setattr(module, "build_arms", lambda *args: ([], {"negative-prompt:concept=unsafe": "not here"}))
     monkeypatch.setattr(sources, "sample", sample)
     return host

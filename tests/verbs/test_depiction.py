@@ -232,7 +232,7 @@ def _unit(angle: float) -> torch.Tensor:
 
 def test_an_audit_of_associations_alone(tmp_path: Path, toy: Install, monkeypatch: Any) -> None:
     toy()
-    monkeypatch.setattr(audit_module, "load_judge", lambda name: FeaturedToy())
+    monkeypatch.setattr(audit_module, "load_judge", lambda name, device="cpu": FeaturedToy())
     question = Question(associations=("origin:scarf,a strong leader",), limit=3)
     done = audit(
         AuditConfig(source="a/model", question=question, effort=Effort(images_per_prompt=6), out=tmp_path / "run")

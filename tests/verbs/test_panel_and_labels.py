@@ -60,7 +60,7 @@ JUDGES = {"exact": Biased("exact"), "shy": Biased("shy", silent=200), "late": Bi
 @pytest.fixture(autouse=True)
 def judges(toy: Callable[..., ToyHost], monkeypatch: pytest.MonkeyPatch) -> None:
     toy()
-    monkeypatch.setattr(audit_module, "load_judge", JUDGES.__getitem__)
+    monkeypatch.setattr(audit_module, "load_judge", lambda name, device="cpu": JUDGES[name])
 
 
 def config(out: Path | None, *names: str, images: int = 40, **changes: Any) -> AuditConfig:
