@@ -1,6 +1,6 @@
 """Concepts that stand in no library, from two phrases each: are they shown, and does anything else move?
 
-    python benchmarks/arbitrary_concepts.py [--images 12] [--seed 1] [--only place old]
+    python benchmarks/arbitrary_concepts.py [--images 12] [--seed 1] [--only place old] [--protect gender+skin]
 
 Each is fitted as `evenhand fit concept-vector skewville --present "..." --absent "..."` would (no judge knows it: final
 latents are read), then shown in all occupations by the report judge's reading, on the seeds of the plain images.
@@ -67,6 +67,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=12, help="images per occupation")
     parser.add_argument("--seed", type=int, default=1, help="run seed")
     parser.add_argument("--only", nargs="+", help="names of the cases; else all")
+    parser.add_argument("--protect", help="concepts whose coordinates stay, joined by +")
     options = parser.parse_args()
     host = Host.wrap(load_pipeline(str(MODEL_DIRECTORY)))
     judge = load_judge("clip", host.device)
@@ -80,11 +81,12 @@ def main() -> None:
     for case in cases():
         if options.only and case.name not in options.only:
             continue
-        _one(host, judge, case, requests, options.seed)
+        _one(host, judge, case, requests, options)
 
 
-def _one(host: Host, judge: Judge, case: Case, requests: Sequence[Request], seed: int) -> None:
+def _one(host: Host, judge: Judge, case: Case, requests: Sequence[Request], options: argparse.Namespace) -> None:
     spec = f'concept-vector:present="{case.present}",absent="{case.absent}"'
+    spec += f",protect={options.protect}" if options.protect else ""
     others = [load_concept(name) for name in OTHERS if name != case.concept.name]
     asked = [case.concept, *others]
 
@@ -96,7 +98,7 @@ def _one(host: Host, judge: Judge, case: Case, requests: Sequence[Request], seed
     sys.stdout.write(f"{case.name}: n={len(requests)}\n")
     sys.stdout.flush()
     for shown, wanted in zip((case.present, case.absent), case.classes, strict=True):
-        planned = plan_arm([f'{spec},class="{_class(case, shown)}"'], read_card("skewville"), (), seed)
+        planned = plan_arm([f'{spec},class="{_class(case, shown)}"'], read_card("skewville"), (), options.seed)
         arm = planned.build(host, None, Silent())
         with arm.attached(host):
             steered = read()
