@@ -165,7 +165,9 @@ def test_what_will_never_pass_is_not_tried_again(
     fake.script = lambda number, body: (status, {"error": error}, {})
     with pytest.raises(kind, match=said) as caught:
         audit(config(url, tmp_path / "run", endpoint={"concurrency": 1}))
-    assert len(fake.bodies) == 1
+    sent = [body["prompt"] for body in fake.bodies]
+    # the next request may already be on its way when the first is given up
+    assert len(sent) == len(set(sent)) <= 2
     assert KEY not in str(caught.value)
 
 
