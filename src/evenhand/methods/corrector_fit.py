@@ -11,6 +11,7 @@ import torch
 from evenhand.concepts.concept import JOINT
 from evenhand.concepts.library import load_concept
 from evenhand.concepts.prompts import PromptRow
+from evenhand.concepts.wordings import caption_of
 from evenhand.errors import DeclinedError, InputError
 from evenhand.host.families import prediction_type
 from evenhand.host.noise_level import noise_level
@@ -29,7 +30,6 @@ from evenhand.methods.preference_score import (
 from evenhand.methods.prompt_mix import words_of
 from evenhand.methods.vector_fit import Texts
 from evenhand.methods.vector_trials import Trials, calibrate, strength_in
-from evenhand.training.populations import caption_of
 
 NAME = "stereotype-corrector"
 _HELD_OF = 8
@@ -61,7 +61,7 @@ def fit_corrector(fitting: Fitting, values: Mapping[str, Any]) -> Fitted:
         raise InputError(f"{NAME} learns from images, and the fit judge does not know {concept.name}")
     before = fitting.host.evaluations
     texts = Texts.of(concept)
-    trials = dataclasses.replace(Trials.judged(fitting, concept, texts.neutral), words=caption_of)
+    trials = Trials.judged(fitting, concept, texts.neutral, words=caption_of)
     data, seen = _data(trials, int(values["explicit"]), int(values["images"]))
     level_of = _levels(fitting)
     held = torch.arange(len(data.labels)) % _HELD_OF == 0

@@ -16,7 +16,6 @@ from evenhand.methods.noise_estimators import Keep, kept
 from evenhand.methods.noise_gradient import Ascent, Rounds, ascend
 from evenhand.methods.noise_looks import Looks, Neutral, RowAxes
 from evenhand.methods.vector_trials import Trials
-from evenhand.training.populations import caption_of
 
 GRADIENT = "gradient"
 """Name of the estimator."""
@@ -66,7 +65,7 @@ def row_ascents(
         scores = _Scores(trials, order, sign)
         found = ascend(
             fitting.host,
-            [caption_of(row, place) for place in range(rounds.batch)],
+            [trials.words(row, place) for place in range(rounds.batch)],
             scores,
             lambda number, row=row: _noises(trials, row, number, rounds.batch, neutral.noises.shape[1:]),
             rounds,

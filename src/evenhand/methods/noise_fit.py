@@ -10,6 +10,7 @@ import numpy as np
 
 from evenhand.concepts.allocation import image_seed
 from evenhand.concepts.concept import Concept
+from evenhand.concepts.wordings import caption_of
 from evenhand.errors import DeclinedError, InputError
 from evenhand.host.runs import Runs
 from evenhand.interventions.noise_laws import Law, shifted, tilted
@@ -31,7 +32,6 @@ from evenhand.methods.probit import Handle
 from evenhand.methods.vector_fit import Texts, concept_of
 from evenhand.methods.vector_trials import Trials
 from evenhand.records import Settings
-from evenhand.training.populations import caption_of
 
 __all__ = ["AXIS", "NAME", "NoiseRecorder", "fit_noise_direction", "handle_of", "own_axes", "work_of_direction"]
 
@@ -127,7 +127,7 @@ class _Work:
         self._fitting, self._concept, self._values = fitting, concept, values
         self._texts = Texts.of(concept)
         # in several wordings: the words around a prompt's subject move its shares
-        self._trials = dataclasses.replace(Trials.judged(fitting, concept, self._texts.neutral), words=caption_of)
+        self._trials = Trials.judged(fitting, concept, self._texts.neutral, words=caption_of)
         self._looking = Looking(trials=self._trials)
         self._keep = Keep(lowpass=int(values["lowpass"]), channels=_channels(values["channels"]))
 

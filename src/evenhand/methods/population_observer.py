@@ -10,6 +10,7 @@ import numpy as np
 from evenhand.concepts.allocation import image_seed
 from evenhand.concepts.concept import Concept, ConceptClass
 from evenhand.concepts.prompts import PromptRow
+from evenhand.concepts.wordings import caption_of
 from evenhand.errors import InputError
 from evenhand.host.sites import Attachable
 from evenhand.methods.fitting import Fitting
@@ -21,7 +22,7 @@ from evenhand.metrics.intervals import clopper_pearson, clopper_pearson_upper
 from evenhand.metrics.rows import group_rows
 from evenhand.metrics.tally import Tally
 from evenhand.records import Request, Sample
-from evenhand.training.populations import Plan, caption_of
+from evenhand.training.populations import Plan
 
 FRESH = 1_000_000
 """Number of the look at the kept adapter, whose seeds are used for nothing else; larger ones are those of tables."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from evenhand.concepts.prompts import PromptRow
+from evenhand.concepts.wordings import FRAMES
 from evenhand.errors import InputError
 from evenhand.methods.fitting import Preview, Work
 from evenhand.methods.population_audits import WEIGHTS, wanted_baselines
@@ -15,7 +16,6 @@ from evenhand.methods.population_sides import NAME, plan_of, teaches
 from evenhand.methods.population_steering import EVERY, READ
 from evenhand.training.implied_shares import LEVELS
 from evenhand.training.losses import LOSSES
-from evenhand.training.populations import FRAMES
 
 
 def work_of(preview: Preview, values: Mapping[str, Any]) -> list[Work]:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from evenhand.concepts.concept import Concept
+from evenhand.concepts.wordings import caption_of
 from evenhand.errors import DeclinedError, InputError
 from evenhand.host.runs import Onlooker
 from evenhand.interventions.storage import Card, Frame
@@ -23,7 +24,6 @@ from evenhand.methods.vector_fit import Texts, concept_of
 from evenhand.methods.vector_trials import Trials
 from evenhand.metrics.intervals import clopper_pearson_upper
 from evenhand.records import Settings
-from evenhand.training.populations import caption_of
 
 NAME = "noise-selection"
 EARLY, LATE = "early", "late"
@@ -68,7 +68,7 @@ def fit_noise_selection(fitting: Fitting, values: Mapping[str, Any]) -> Fitted:
     if given is not None and not 0 < given < 1:
         raise InputError(f"{NAME}: share={given:g}, expected a share of the steps above 0 and below 1")
     before = fitting.host.evaluations
-    trials = dataclasses.replace(Trials.judged(fitting, concept, Texts.of(concept).neutral), words=caption_of)
+    trials = Trials.judged(fitting, concept, Texts.of(concept).neutral, words=caption_of)
     last = fitting.settings.steps
     looks = {share: step_after(share, last) for share in (_SHARES if given is None else (given,))}
     seen = _seen(fitting, trials, concept, int(values["images"]), {*looks.values(), last - 1})
@@ -169,7 +169,8 @@ def _accuracy(judge: LatentJudge, seen: Seen, step: int) -> float:
 
 def _bars(judge: LatentJudge, seen: Seen, step: int, natural: Shares, share: float) -> dict[str, dict[str, Bar]]:
     """Class -> row -> from where on a noise is finished; over the held images of rows that show two classes."""
-    held = seen.held & _mixed(seen) if (seen.held & _mixed(seen)).any() else seen.held
+    mixed = seen.held & _mixed(seen)
+    held = mixed if mixed.any() else seen.held
     judge.eval()
     with torch.no_grad():
         chances = judge(seen.noise[held], seen.latents[step][held])

@@ -133,6 +133,9 @@ def work_of_vectors(preview: Preview, values: Mapping[str, Any]) -> list[Work]:
     found = [Work(what="closed form", rows=_WORK * len(texts.classes), at_most=values["images"] is None)]
     if values["images"] is not None:
         found = [Work(what="closed form", images=int(values["images"]) * len(texts.classes), at_most=True)]
+    if values["present"]:
+        each = {"rows": found[0].rows // len(texts.classes), "images": found[0].images // len(texts.classes)}
+        found.append(Work(what="runs of the neutral prompt, where no judge knows the concept", **each, at_most=True))
     if least:
         found.append(Work(what="calibration, where every prompt succeeds at the first strength", images=least))
     if values["map"]:

@@ -29,8 +29,14 @@ WANTED = 0.97
 CONFIRMED = 0.94
 """and at the second, over three times as many images: 17 of 18."""
 _EVERY_ROW = ""
+Words = Callable[[PromptRow, int], str]
+"""The prompt of a row's image by its number."""
 _OVER_ROWS = 48
 """Images of all rows together that say whether less than the whole way is enough."""
+
+
+def _own_phrase(row: PromptRow, index: int) -> str:
+    return row.phrase or row.prompt(index)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,7 +50,7 @@ class Trials:
         read: labels of samples.
         seed: of the run; the seeds have a role of their own.
         role: of the seeds.
-        words: the prompt of a row's image by its number; the row's phrase, the same for all, unless told.
+        words: the prompts; each row's own phrase for all of its images, unless told.
     """
 
     fitting: Fitting
@@ -53,14 +59,14 @@ class Trials:
     read: Callable[[Sequence[Sample]], Labels]
     seed: int
     role: str = "calibrate"
-    words: Callable[[PromptRow, int], str] = lambda row, index: row.phrase or row.prompt(index)
+    words: Words = _own_phrase
 
     def spread(self, count: int) -> tuple[PromptRow, ...]:
         """`count` rows, evenly over all of them."""
         return self.rows[:: max(1, len(self.rows) // count)][:count]
 
     @classmethod
-    def judged(cls, fitting: Fitting, concept: Concept, neutral: str) -> Trials:
+    def judged(cls, fitting: Fitting, concept: Concept, neutral: str, words: Words = _own_phrase) -> Trials:
         """Of the concept's own rows, read by the fit judge; of the neutral prompt where it has none."""
         return cls(
             fitting=fitting,
@@ -68,6 +74,7 @@ class Trials:
             rows=fitting.rows(concept) or (PromptRow(name=neutral, templates=(neutral,)),),
             read=lambda samples: [labels[0] for labels in fitting.read(samples, [concept])],
             seed=fitting.setting.seed,
+            words=words,
         )
 
     def requests(self, images: int, rows: Sequence[PromptRow] | None = None, *, first: int = 0) -> list[Request]:

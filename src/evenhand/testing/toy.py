@@ -27,10 +27,10 @@ from diffusers import DDIMScheduler, DiffusionPipeline
 from diffusers.configuration_utils import FrozenDict
 from diffusers.utils.torch_utils import randn_tensor
 
+from evenhand.concepts.wordings import plain_caption
 from evenhand.errors import InputError
 from evenhand.host.host import Host
 from evenhand.records import Settings
-from evenhand.training.populations import FRAMES
 
 SIDE, CHANNELS = 4, 4
 
@@ -204,8 +204,7 @@ class ToyPipeline(DiffusionPipeline):
 
 def _plainly(prompt: str, world: ToyWorld) -> str:
     """A prompt that the world knows in other words around its subject, in the world's words."""
-    around = next((frame for frame in FRAMES if frame and prompt.startswith(f"{frame} ")), "")
-    plain = f"{FRAMES[0]} {prompt.removeprefix(around).lstrip()}"
+    plain = plain_caption(prompt)
     return plain if prompt not in world.prompts and plain in world.prompts else prompt
 
 

@@ -22,6 +22,7 @@ import torch
 
 from evenhand.concepts.allocation import allocate, image_seed
 from evenhand.concepts.prompts import PromptRow
+from evenhand.concepts.wordings import caption_of
 from evenhand.errors import DeclinedError, InputError
 from evenhand.records import Request, Sample
 
@@ -29,8 +30,6 @@ Make = Callable[[Sequence[Request]], list[Sample]]
 """Images of requests, with their latents."""
 Read = Callable[[Sequence[Sample]], list[tuple[str | None, str | None]]]
 """For each image the class that is perceived, and the prompt row that it is recognised as (None: nobody can tell)."""
-
-FRAMES = ("a photo of", "picture of", "", "an image of", "a portrait of", "photo of", "a picture of", "image of")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -300,11 +299,3 @@ def _reason(slot: Slot, label: str | None, row: str | None) -> str:
     if row is not None and row != slot.row:
         return "shows something else"
     return "shows another class" if slot.shown is not None and label != slot.shown else ""
-
-
-def caption_of(row: PromptRow, number: int) -> str:
-    """The row's own phrase, in turn in several frames, so that what is learnt does not hang on one of them."""
-    phrase = row.phrase or row.prompt(number)
-    if not phrase.startswith(f"{FRAMES[0]} "):
-        return phrase
-    return phrase.replace(FRAMES[0], FRAMES[number % len(FRAMES)], 1).lstrip()
