@@ -22,6 +22,13 @@ def held(rates: list[float], size: int, runs: int = 300, kinds: int = 1) -> floa
     return found / runs
 
 
+@given(st.integers(2, 60), st.integers(1, 40), st.booleans())
+def test_where_all_or_none_show_it_the_interval_is_wilsons_of_all(rows: int, size: int, shown: bool) -> None:
+    # weights of a fourteenth sum to 1 less the last digit: the interval was 0 to 1 there
+    parts = [Part(size * shown, size, 1 / rows)] * rows
+    assert mean_rate(parts) == pytest.approx(wilson(size * rows * shown, size * rows), abs=1e-9)
+
+
 @given(st.integers(1, 60), st.data())
 def test_of_one_part_it_is_wilsons(size: int, data: st.DataObject) -> None:
     count = data.draw(st.integers(0, size))

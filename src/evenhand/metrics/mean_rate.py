@@ -46,9 +46,11 @@ def mean_rate(parts: Sequence[Part], confidence: float = CONFIDENCE) -> Interval
     k, n, w = (np.array([getattr(one, name) for one in parts], dtype=float) for name in ("count", "size", "weight"))
     value, z = float(w @ (k / n)), two_sided(confidence)
     alike = 1 / float(np.sum(w**2 / n))
-    spread = value * (1 - value)
-    if len(parts) == 1 or spread <= 0:
+    if not k.any() or (k == n).all():  # by the counts: weights of a fourteenth do not sum to 1 in the last digit
+        return score_interval(float(k.any()), alike, z)
+    if len(parts) == 1:
         return score_interval(value, alike, z)
+    spread = value * (1 - value)
     own = {kind: [one for one in parts if one.kind == kind] for kind in dict.fromkeys(one.kind for one in parts)}
     alone = np.array([1 / len(own[one.kind]) for one in parts])
     towards = np.array([_halved(own[one.kind]) for one in parts])
