@@ -20,7 +20,7 @@ from evenhand.methods.fitting import Fitted, Fitting
 from evenhand.methods.method import Setting
 from evenhand.methods.spec import parse_spec
 from evenhand.methods.table import METHODS, interventions, recalled
-from evenhand.methods.vector_direction import direction_of
+from evenhand.methods.vector_direction import attachables, direction_of
 from evenhand.methods.vector_trials import strength_for
 from evenhand.records import Request, Sample, Settings
 from evenhand.testing.toy import ToyWorld, toy_host
@@ -274,3 +274,15 @@ def _plain_card() -> Any:
 
 
 PLAIN_CARD = _plain_card()
+
+
+def test_what_is_only_protected_does_not_make_the_others_begin_earlier(gender: Fitted) -> None:
+    own = dataclasses.replace(direction_of(gender), start=0.5)
+    other = dataclasses.replace(direction_of(gender), concept="age", start=0.0)
+
+    def wanted(call: Any) -> list[dict[str, tuple[str, float]]]:
+        return [{"gender": ("female", 1.0)}] * call.images
+
+    (alone,) = attachables([own, other], wanted, acting=("gender",))
+    (together,) = attachables([own, other], wanted)
+    assert (alone.window.start, together.window.start) == (0.5, 0.0)  # type: ignore[attr-defined]

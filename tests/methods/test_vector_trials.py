@@ -89,8 +89,15 @@ def test_what_still_shows_every_class_begins_as_late_as_that() -> None:
     assert len(trials.counted) == 48 * (LATE.index(0.5) + 1)
 
 
+def test_no_later_start_is_tried_than_is_allowed() -> None:
+    trials = told({"nurse": 0.4, "baker": 0.5, "driver": 0.3})
+    found = latest_start(trials, lambda start: lambda name, strength: [1 - start], ["female"], 0.3)  # type: ignore[arg-type, list-item, return-value]
+    assert found == 0.3
+    assert len(trials.counted) == 48
+
+
 def test_what_no_late_start_shows_acts_from_the_first_step_on() -> None:
-    trials = told({"nurse": 0.9, "baker": 0.5, "driver": 0.3})
+    trials = told({"nurse": 0.95, "baker": 0.5, "driver": 0.3})
     assert latest_start(trials, lambda start: lambda name, strength: [1 - start], ["female"]) == 0  # type: ignore[arg-type, list-item, return-value]
 
 

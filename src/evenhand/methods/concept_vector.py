@@ -9,12 +9,13 @@ need it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from evenhand.errors import InputError
 from evenhand.host.sites import Attachable, Call
 from evenhand.interventions.assignment import Assigned
+from evenhand.methods.class_texts import concept_of
 from evenhand.methods.fitting import Fitted
 from evenhand.methods.method import ALLOCATION, Method, Parameter, Setting
 from evenhand.methods.shown_classes import (
@@ -30,7 +31,7 @@ from evenhand.methods.shown_classes import (
     recall_concepts,
 )
 from evenhand.methods.vector_direction import NAME, SAFE, attachables, direction_of
-from evenhand.methods.vector_fit import concept_of, fit_concept_vector, work_of_vectors
+from evenhand.methods.vector_fit import fit_concept_vector, work_of_vectors
 from evenhand.methods.vector_trials import strength_in
 
 Wanted = Mapping[str, str]
@@ -43,6 +44,7 @@ def vector_interventions(
     *,
     strength: float = 1.0,
     name: str = NAME,
+    acting: Collection[str] | None = None,
 ) -> tuple[Attachable, ...]:
     """Interventions that show in each image what is wanted of it, at the calibrated strength.
 
@@ -51,6 +53,7 @@ def vector_interventions(
         wanted: for each image of a call the concepts and their classes.
         strength: factor on the calibrated strengths; 1 as calibrated, 0 is off.
         name: how reports call them.
+        acting: concepts that are ever wanted, where others are only protected; None for all.
     """
     calibrations = {one.card.concept["name"]: one.card.calibration for one in fitted}
 
@@ -60,7 +63,8 @@ def vector_interventions(
             for row, one in enumerate(wanted(call))
         ]
 
-    return attachables([direction_of(one) for one in fitted], with_strengths, strength=strength, name=name)
+    directions = [direction_of(one) for one in fitted]
+    return attachables(directions, with_strengths, strength=strength, name=name, acting=acting)
 
 
 def _build(setting: Setting, values: Mapping[str, Any]) -> tuple[Attachable, ...]:
@@ -84,7 +88,7 @@ def _build(setting: Setting, values: Mapping[str, Any]) -> tuple[Attachable, ...
             found.append({} if left else dict(zip(concept.factors, parts_of(concept, shown), strict=True)))
         return found
 
-    return vector_interventions(setting.fitted, wanted, strength=values["strength"])
+    return vector_interventions(setting.fitted, wanted, strength=values["strength"], acting=concept.factors)
 
 
 def _assigns(setting: Setting, values: Mapping[str, Any]) -> dict[str, Assigned]:

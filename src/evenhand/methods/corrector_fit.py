@@ -18,6 +18,7 @@ from evenhand.host.noise_level import noise_level
 from evenhand.host.sites import Attachable, Call
 from evenhand.interventions.latent_correction import LatentCorrection
 from evenhand.interventions.storage import Card, Frame
+from evenhand.methods.class_texts import Texts
 from evenhand.methods.fitting import Fitted, Fitting, Preview, Work
 from evenhand.methods.preference_score import (
     Finished,
@@ -28,7 +29,6 @@ from evenhand.methods.preference_score import (
     train_score,
 )
 from evenhand.methods.prompt_mix import words_of
-from evenhand.methods.vector_fit import Texts
 from evenhand.methods.vector_trials import Trials, calibrate, strength_in
 
 NAME = "stereotype-corrector"

@@ -23,10 +23,10 @@ from evenhand.host.conditioning import encode_text
 from evenhand.host.sites import Call
 from evenhand.interventions.storage import Card, Frame
 from evenhand.interventions.text_map import TextMap
+from evenhand.methods.class_texts import Texts
 from evenhand.methods.fitting import Fitted, Fitting, Work
 from evenhand.methods.method import Method, Parameter, Setting
 from evenhand.methods.shown_classes import CONCEPT, FILTER, left_alone, plans_of, recall_concepts
-from evenhand.methods.vector_fit import Texts
 
 NAME = "embedding-projection"
 MOMENTS = "moments"

@@ -24,6 +24,7 @@ from evenhand.host.sites import Attachable, Call
 from evenhand.interventions.assignment import Assigned
 from evenhand.interventions.noise_draw import NoiseDraw
 from evenhand.interventions.noise_laws import Law, between, mixture, reaching, reflected, shifted, tilted
+from evenhand.methods.class_texts import concept_of
 from evenhand.methods.fitting import FitPlan
 from evenhand.methods.method import ALLOCATION, Method, Parameter, Setting
 from evenhand.methods.noise_fit import AXIS, NAME, fit_noise_direction, handle_of, own_axes, work_of_direction
@@ -41,7 +42,6 @@ from evenhand.methods.shown_classes import (
     protected_of,
     recall_concepts,
 )
-from evenhand.methods.vector_fit import concept_of
 from evenhand.methods.vector_trials import row_and_prompt, row_for
 
 SUCCESS = 0.97

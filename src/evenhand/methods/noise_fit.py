@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+import functools
+import operator
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from evenhand.errors import DeclinedError, InputError
 from evenhand.host.runs import Runs
 from evenhand.interventions.noise_laws import Law, shifted, tilted
 from evenhand.interventions.storage import Card, Frame
+from evenhand.methods.class_texts import Texts, concept_of
 from evenhand.methods.fitting import Fitted, Fitting, Preview, Work
 from evenhand.methods.noise_ascents import GRADIENT, Found, row_ascents
 from evenhand.methods.noise_estimators import (
@@ -29,7 +32,6 @@ from evenhand.methods.noise_estimators import (
 from evenhand.methods.noise_gradient import Rounds
 from evenhand.methods.noise_looks import AXIS, Looking, Looks, Neutral, NoiseRecorder, RowAxes, own_axes
 from evenhand.methods.probit import Handle
-from evenhand.methods.vector_fit import Texts, concept_of
 from evenhand.methods.vector_trials import Trials
 from evenhand.records import Settings
 
@@ -44,6 +46,8 @@ _LOOK = 8
 """Images per prompt at each of the three weights."""
 _PART = 48
 """Images per prompt after which the law is solved again, where every row has a direction of its own."""
+_LAST = 3
+"""Parts that say what each row needs: a probit through noises far from there misses the share that it gives."""
 
 
 def fit_noise_direction(fitting: Fitting, values: Mapping[str, Any]) -> Fitted:
@@ -70,6 +74,7 @@ def fit_noise_direction(fitting: Fitting, values: Mapping[str, Any]) -> Fitted:
     neutral = work.neutral()
     name, axes, strengths, tried = work.chosen(neutral)
     looks, handle = work.calibrated(axes, neutral, tried.looks)
+    whole = looks.handle(len(axes.order))  # the handle itself says what a row needs, not what it shows unmoved
     effect = {
         "direction": name,
         "strengths": strengths,
@@ -78,8 +83,8 @@ def fit_noise_direction(fitting: Fitting, values: Mapping[str, Any]) -> Fitted:
         "agreement": round(axes.agreement, 4),
         "images": len(looks.labels),
         "natural": {
-            row: {one: round(float(share), 4) for one, share in zip(axes.order, handle.natural(row), strict=True)}
-            for row in handle.cuts
+            row: {one: round(float(share), 4) for one, share in zip(axes.order, whole.natural(row), strict=True)}
+            for row in whole.cuts
             if row
         },
         **tried.effect,
@@ -118,6 +123,12 @@ def _refuse_weak(handle: Handle, fitting: Fitting, concept: Concept) -> None:
             f"{NAME} declines on {fitting.host.name}: the initial noise does not decide {concept.name} "
             f"(handle {handle.strength:.2f}, 95 % interval {low:.2f} to {high:.2f}); use concept-vector or prompt-mix"
         )
+
+
+def _near_target(made: Sequence[Looks]) -> Looks:
+    """The images of the last parts; none before there are so many."""
+    last = made[-_LAST:]
+    return functools.reduce(operator.add, last, Looks()) if len(last) == _LAST else Looks()
 
 
 class _Work:
@@ -176,11 +187,12 @@ class _Work:
                 if weight:
                     law = shifted(weight)
                     looks += self._looking.look(axes, lambda row, law=law: law, _LOOK, 1 if weight > 0 else 2)
-        handle = (looks + tried).handle(len(axes.order))
+        handle, made = (looks + tried).handle(len(axes.order)), []
         for number, part in enumerate(parts if images else ()):
             _refuse_weak(handle, self._fitting, self._concept)
-            looks += self._looking.look(axes, self._to_target(axes, handle), part, 3 + number)
-            handle = looks.handle(len(axes.order))
+            made.append(self._looking.look(axes, self._to_target(axes, handle), part, 3 + number))
+            looks += made[-1]
+            handle = _near_target(made).within(looks.handle(len(axes.order)), len(axes.order))
         _refuse_weak(handle, self._fitting, self._concept)
         return looks, handle
 

@@ -69,6 +69,20 @@ class Looks:
         """The probit through all of them, with a slope for each row."""
         return fit_handle(self.rows, self.coordinates, self.labels, classes, own=True)
 
+    def within(self, whole: Handle, classes: int) -> Handle:
+        """A handle of more images, in which the rows have the cuts and slopes that these give them.
+
+        Args:
+            whole: for its common slope with its error, and for rows that these images do not have.
+            classes: how many there are.
+        """
+        own = self.handle(classes) if self.rows else None
+        if own is None or own.slope <= 0:
+            return whole
+        return dataclasses.replace(
+            whole, cuts={**whole.cuts, **own.cuts, "": whole.cuts[""]}, slopes={**whole.slopes, **own.slopes}
+        )
+
 
 class NoiseRecorder:
     """Keeps the initial noise of every image."""

@@ -19,6 +19,7 @@ from evenhand.errors import DeclinedError, EvenhandWarning
 from evenhand.host.sites import Attachable, Call
 from evenhand.interventions.assignment import Assigned
 from evenhand.interventions.noise_selection import NoiseSelection, Reader
+from evenhand.methods.class_texts import concept_of
 from evenhand.methods.fitting import FitPlan, Fitted
 from evenhand.methods.method import ALLOCATION, Method, Parameter, Setting
 from evenhand.methods.selection_cost import together
@@ -36,7 +37,6 @@ from evenhand.methods.shown_classes import (
     plans_of,
     recall_concepts,
 )
-from evenhand.methods.vector_fit import concept_of
 from evenhand.methods.vector_trials import row_and_prompt, row_for
 
 LEAST_SHARE = 0.02

@@ -15,12 +15,12 @@ from evenhand.concepts.wordings import caption_of
 from evenhand.errors import DeclinedError, InputError
 from evenhand.host.runs import Onlooker
 from evenhand.interventions.storage import Card, Frame
+from evenhand.methods.class_texts import Texts, concept_of
 from evenhand.methods.fitting import Fitted, Fitting, Preview, Work
 from evenhand.methods.noise_estimators import Trajectory
 from evenhand.methods.noise_fit import NoiseRecorder
 from evenhand.methods.selection_cost import Bar, best_bar
 from evenhand.methods.selection_reader import LatentJudge, balanced_accuracy, tensors_of, train_judge
-from evenhand.methods.vector_fit import Texts, concept_of
 from evenhand.methods.vector_trials import Trials
 from evenhand.metrics.intervals import clopper_pearson_upper
 from evenhand.records import Settings

@@ -10,15 +10,24 @@ import torch
 from evenhand.host.sites import Step
 from evenhand.interventions.activation_pin import pooled
 
+_LARGEST = torch.finfo(torch.float16).max
+
 
 class MeanActivation:
-    """Keeps the mean output of a module at each step, over two halves of the images."""
+    """Keeps the mean output of a module at each step, over two halves of the images.
 
-    def __init__(self, module: str, *, spatial: bool) -> None:
+    Args:
+        module: path inside the denoiser.
+        spatial: whether places are kept apart.
+        each: also keeps every image's own output, in half precision, so that the images can be weighed afterwards.
+    """
+
+    def __init__(self, module: str, *, spatial: bool, each: bool = False) -> None:
         self.module, self._spatial = module, spatial
+        self._each: list[list[torch.Tensor]] | None = [] if each else None  # step -> batches
         self._sums: list[list[torch.Tensor]] = []  # step -> half
         self._times: list[float] = []
-        self._images = [0, 0]
+        self._images = [0.0, 0.0]
 
     def shift(self, step: Step, output: torch.Tensor) -> torch.Tensor:
         """The output as it is."""
@@ -29,6 +38,10 @@ class MeanActivation:
             self._times.append(step.timestep)
         else:
             self._sums[step.index] = [one + more for one, more in zip(self._sums[step.index], halves, strict=True)]
+        if self._each is not None:
+            if step.index == len(self._each):
+                self._each.append([])
+            self._each[step.index].append(seen.clamp(-_LARGEST, _LARGEST).half().cpu())
         if step.index == 0:
             self._images = [self._images[0] + len(seen[0::2]), self._images[1] + len(seen[1::2])]
         return output
@@ -36,6 +49,33 @@ class MeanActivation:
     def evidence(self) -> Sequence[Mapping[str, Any]]:
         """Nothing to tell."""
         return ()
+
+    @property
+    def weighable(self) -> bool:
+        """Whether the images' own outputs are there."""
+        return self._each is not None
+
+    def weigh(self, weights: torch.Tensor) -> None:
+        """From now on the means are weighted ones; the images' own outputs are dropped.
+
+        Args:
+            weights: one for each image, in the order in which they were seen, not negative; each half needs some.
+
+        Raises:
+            RuntimeError: the images' own outputs were not kept.
+        """
+        if self._each is None:
+            raise RuntimeError("the outputs of single images were not kept; make it with each=True")
+        sizes = [len(batch) for batch in self._each[0]]
+        # halves are counted within each batch
+        second = torch.cat([torch.arange(size) % 2 for size in sizes]).bool()
+        scaled = weights.float() * sum(sizes) / weights.sum()
+        shares = [scaled * ~second, scaled * second]
+        self._sums = [
+            [torch.tensordot(share, torch.cat(batches).float(), dims=1) for share in shares] for batches in self._each
+        ]
+        self._images = [float(share.sum()) for share in shares]
+        self._each = None
 
     @property
     def timesteps(self) -> torch.Tensor:
@@ -51,7 +91,7 @@ class MeanActivation:
         if not self._sums:
             raise RuntimeError("no output was seen yet")
         if half is not None:
-            return (torch.stack([sums[half] for sums in self._sums]) / max(self._images[half], 1)).cpu()
+            return (torch.stack([sums[half] for sums in self._sums]) / (self._images[half] or 1)).cpu()
         return (torch.stack([sums[0] + sums[1] for sums in self._sums]) / sum(self._images)).cpu()
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import torch
 
@@ -88,24 +88,32 @@ def _of(strength: float | StrengthOf) -> StrengthOf:
 
 
 def attachables(
-    directions: Sequence[Direction], wanted: WantedOf, *, strength: float = 1.0, name: str = NAME
+    directions: Sequence[Direction],
+    wanted: WantedOf,
+    *,
+    strength: float = 1.0,
+    name: str = NAME,
+    acting: Collection[str] | None = None,
 ) -> tuple[Attachable, ...]:
     """The interventions that show what is wanted of each image, one for each module.
 
-    Concepts that share a module are solved together, so they act together: from the earliest of their starts on.
+    Concepts that share a module are solved together, so they act together: from the earliest of their starts on. What
+    is only protected does not act, and begins with the others.
 
     Args:
         directions: one for each concept.
         wanted: concepts, classes and calibrated strengths of each image.
         strength: factor on all of them; 1 as calibrated, 0 is off.
         name: how reports call them; where there are several, each has its module behind the name.
+        acting: concepts that are ever wanted; None for all.
     """
     pins: dict[str, dict[str, Landmarks]] = {}
     adds: dict[str, dict[str, torch.Tensor]] = {}
     starts: dict[str, float] = {}
     for direction in directions:
         for part in direction.parts:
-            starts[part.module] = min(direction.start, starts.get(part.module, 1.0))
+            if acting is None or direction.concept in acting:
+                starts[part.module] = min(direction.start, starts.get(part.module, 1.0))
             if part.landmarks is not None:
                 pins.setdefault(part.module, {})[direction.concept] = part.landmarks
             else:
@@ -116,12 +124,12 @@ def attachables(
     for module, landmarks in pins.items():
         own = f"{name} {module}" if several else name
         pins_of = _pins_of(wanted, frozenset(landmarks))
-        window = Window(start=starts[module])
+        window = Window(start=starts.get(module, 0.0))
         found.append(ActivationPin(name=own, landmarks=landmarks, pins=pins_of, strength=strength, window=window))
     for module, vectors in adds.items():
         own = f"{name} {module}" if several else name
         bank, weights = VectorBank(module=module, vectors=vectors), _weights_of(wanted, frozenset(vectors))
-        window = Window(start=starts[module])
+        window = Window(start=starts.get(module, 0.0))
         found.append(ActivationShift(name=own, bank=bank, weights=weights, strength=strength, window=window))
     return tuple(found)
 

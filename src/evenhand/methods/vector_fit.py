@@ -11,59 +11,33 @@ import torch
 
 from evenhand.concepts.allocation import image_seed
 from evenhand.concepts.concept import Concept
-from evenhand.concepts.library import concept_names, load_concept
 from evenhand.errors import DeclinedError, InputError
-from evenhand.host.runs import Runs, run
+from evenhand.host.runs import Runs
 from evenhand.host.sites import Attachable
 from evenhand.interventions.storage import Card, Frame
+from evenhand.methods.class_texts import Texts, concept_of
 from evenhand.methods.decision_map import decision_map
 from evenhand.methods.fitting import Fitted, Fitting, Preview, Work
-from evenhand.methods.latent_reader import LatentReader
-from evenhand.methods.shown_classes import from_phrases
 from evenhand.methods.vector_direction import NAME, SAFE, Direction, Part, StrengthOf, closed_form, tensors_of
 from evenhand.methods.vector_estimators import Rounds, reconstruction, score_matching
 from evenhand.methods.vector_quality import controls, leakage, split_half, verdict
-from evenhand.methods.vector_sites import candidate_sites, class_means, modules_of
-from evenhand.methods.vector_trials import SITE_STRENGTHS, STRENGTHS, Trials, calibrate, latest_start, strength_in
+from evenhand.methods.vector_runs import TRIAL_IMAGES, run_texts
+from evenhand.methods.vector_sites import candidate_sites, modules_of
+from evenhand.methods.vector_trials import (
+    LATE,
+    SITE_STRENGTHS,
+    STRENGTHS,
+    UNJUDGED,
+    Trials,
+    calibrate,
+    latest_start,
+    strength_in,
+)
 from evenhand.records import Sample
 
 _WORK = 1_000  # denoiser rows per class of the closed form
-_TRIAL_ROWS, _TRIAL_IMAGES = 4, 4
-_EXAMINED_ROWS = 16
-"""Rows of the controls: with fewer images a share moves by more than the 5 points that are asked for by chance."""
+_TRIAL_ROWS = 4
 _ENOUGH, _LEAST_GAIN = 0.9, 0.1
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Texts:
-    """Prompts of a concept: the neutral one, and one per class; for safety, one per part that must not appear."""
-
-    neutral: str
-    classes: Mapping[str, str]
-    shown: tuple[str, ...]
-
-    @classmethod
-    def of(cls, concept: Concept) -> Texts:
-        """From the concept's own phrases."""
-        phrases = {one.name: one.phrases[0] for one in concept.classes}
-        neutral = next((text for text in concept.present if text not in phrases.values()), "a photo of a person")
-        if concept.kind == "attribute":
-            return cls(neutral=neutral, classes=phrases, shown=tuple(phrases))
-        if not concept.parts:
-            raise InputError(f"concept {concept.name} has no parts; say in its file which things make a picture unsafe")
-        parts = {part: f"{neutral} with {part}" for part in concept.parts}
-        return cls(neutral=neutral, classes={SAFE: neutral, **parts}, shown=(SAFE,))
-
-
-def concept_of(values: Mapping[str, Any], load: Callable[[str], Concept]) -> Concept:
-    """The concept of a SPEC: two phrases, or a name.
-
-    Raises:
-        InputError: one phrase without the other.
-    """
-    if values["present"] or values["absent"]:
-        return dataclasses.replace(from_phrases(values), prompts="occupations")
-    return load(values["concept"])
 
 
 def fit_concept_vector(fitting: Fitting, values: Mapping[str, Any]) -> Fitted:
@@ -84,21 +58,11 @@ def fit_concept_vector(fitting: Fitting, values: Mapping[str, Any]) -> Fitted:
     """
     concept = concept_of(values, fitting.setting.concept)
     texts = Texts.of(concept)
-    sites = candidate_sites(fitting.host) if values["module"] == "auto" else (values["module"],)
-    if not sites:
-        raise InputError(f"{fitting.host.name}: no module of its denoiser is known as a site; name one with module=")
-    modules = {site: modules_of(fitting.host, site) for site in sites}
-    if values["estimator"] != "mean-difference":
-        modules = {site: some for site, some in modules.items() if len(some) == 1}
-        if not modules:
-            raise InputError(f"estimator={values['estimator']} fits one module, {sites[0]} are several; name one")
+    modules = _modules(fitting, values)
     runs = _runs(fitting, concept, values)
-    before = fitting.host.evaluations
-    spatial = None if values["shape"] == "auto" else values["shape"] == "spatial"
     wanted = tuple(dict.fromkeys(module for some in modules.values() for module in some))
-    means, latents = class_means(fitting.host, texts.classes, wanted, runs, spatial=spatial)
-    work = (fitting.host.evaluations - before) / len(texts.classes)
-    trials = _trials(fitting, concept, texts, latents, runs)
+    seen = run_texts(fitting, concept, texts, wanted, runs, values)
+    means, trials, work = seen.means, seen.trials, seen.evaluations
     safety, pin = concept.kind == "safety", values["act"] == "pin"
     directions = [
         closed_form(concept.name, site, {one: means[one] for one in some}, texts.shown, safety=safety, pin=pin)
@@ -117,7 +81,8 @@ def fit_concept_vector(fitting: Fitting, values: Mapping[str, Any]) -> Fitted:
     effect = {
         "sites_tried": tried,
         "evaluations_per_class": work,
-        **_examine(trials, concept, texts, chosen, strengths, min(cosines), values),
+        "matched": seen.matched,
+        **_examine(trials, seen.others, texts, chosen, strengths, min(cosines), seen.plain),
     }
     if values["map"]:
         effect["decided"] = decision_map(trials, modules, int(values["map"]))
@@ -134,13 +99,27 @@ def work_of_vectors(preview: Preview, values: Mapping[str, Any]) -> list[Work]:
     if values["images"] is not None:
         found = [Work(what="closed form", images=int(values["images"]) * len(texts.classes), at_most=True)]
     if values["present"]:
-        each = {"rows": found[0].rows // len(texts.classes), "images": found[0].images // len(texts.classes)}
-        found.append(Work(what="runs of the neutral prompt, where no judge knows the concept", **each, at_most=True))
+        first, parts = found[0], len(texts.classes)
+        more = {"rows": first.rows // parts * (parts + 1), "images": first.images // parts * (parts + 1)}
+        found.append(Work(what="pictures to read by, where no judge knows the concept", **more, at_most=True))
     if least:
         found.append(Work(what="calibration, where every prompt succeeds at the first strength", images=least))
     if values["map"]:
         found.append(Work(what="map of the sites", images=int(values["map"]) * rows))
     return found
+
+
+def _modules(fitting: Fitting, values: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """Site -> its modules, of the sites that are tried."""
+    sites = candidate_sites(fitting.host) if values["module"] == "auto" else (values["module"],)
+    if not sites:
+        raise InputError(f"{fitting.host.name}: no module of its denoiser is known as a site; name one with module=")
+    modules = {site: modules_of(fitting.host, site) for site in sites}
+    if values["estimator"] != "mean-difference":
+        modules = {site: some for site, some in modules.items() if len(some) == 1}
+        if not modules:
+            raise InputError(f"estimator={values['estimator']} fits one module, {sites[0]} are several; name one")
+    return modules
 
 
 def _runs(fitting: Fitting, concept: Concept, values: Mapping[str, Any]) -> Runs:
@@ -181,18 +160,6 @@ def _card(
     )
 
 
-def _trials(
-    fitting: Fitting, concept: Concept, texts: Texts, latents: Mapping[str, torch.Tensor], runs: Runs
-) -> Trials:
-    """What is read by the fit judge, else from final latents of the classes' texts, and of the neutral one."""
-    trials = Trials.judged(fitting, concept, texts.neutral)
-    if fitting.knows(concept):
-        return trials
-    apart = texts.neutral not in texts.classes.values()
-    neutral = run(fitting.host, texts.neutral, runs) if apart else None
-    return dataclasses.replace(trials, read=LatentReader(latents, neutral).read)
-
-
 def _choose(
     trials: Trials, texts: Texts, directions: Sequence[Direction]
 ) -> tuple[Direction, float, dict[str, dict[str, float]]]:
@@ -200,7 +167,7 @@ def _choose(
 
     All sites are tried gently before any is pushed: what needs force at one site moves other things with it.
     """
-    requests = trials.requests(_TRIAL_IMAGES, trials.spread(_TRIAL_ROWS))
+    requests = trials.requests(TRIAL_IMAGES, trials.spread(_TRIAL_ROWS))
     tried: dict[str, dict[str, float]] = {}
     best = (-1.0, directions[0], SITE_STRENGTHS[0])
     for strength, one in itertools.product(SITE_STRENGTHS, directions):
@@ -238,7 +205,8 @@ def _calibrated(
         def show_from(start: float) -> Callable[[str, float], Sequence[Attachable]]:
             return dataclasses.replace(chosen, start=start).show
 
-        begun = dataclasses.replace(chosen, start=latest_start(trials, show_from, classes))
+        latest = LATE[0] if trials.fitting.knows(trials.concept) else UNJUDGED
+        begun = dataclasses.replace(chosen, start=latest_start(trials, show_from, classes, latest))
         chosen, gentle = begun, begun.start == 0
     return chosen, calibrate(trials, chosen.show, classes, int(values["calibrate"]), least, gentle=gentle)
 
@@ -269,17 +237,15 @@ def _estimated(
 
 def _examine(
     trials: Trials,
-    concept: Concept,
+    others: Sequence[Concept],
     texts: Texts,
     chosen: Direction,
     strengths: Mapping[str, Mapping[str, float]],
     cosine: float,
-    values: Mapping[str, Any],
+    plain: Sequence[Sample],
 ) -> dict[str, Any]:
     """The controls of every class, at the strengths that are used, and the verdict."""
-    requests = trials.requests(int(values["calibrate"] or _TRIAL_IMAGES), trials.spread(_EXAMINED_ROWS))
-    fitting = trials.fitting
-    plain = fitting.make([], requests)
+    fitting, requests = trials.fitting, [one.request for one in plain]
     per_class: dict[str, Any] = {}
     shown: list[list[Sample]] = []
     for name in texts.shown:
@@ -292,7 +258,7 @@ def _examine(
         "images": len(requests),
         "split_half": round(cosine, 4),
         "classes": per_class,
-        "leakage": leakage(fitting.read, _others(fitting, concept), plain, shown),
+        "leakage": leakage(fitting.read, others, plain, shown),
         "passed": verdict(cosine, per_class),
     }
 
@@ -300,16 +266,3 @@ def _examine(
 def _part_of(dose: float, strengths: Mapping[str, Mapping[str, float]], name: str) -> StrengthOf:
     """A part of the calibrated strength of each image's own prompt."""
     return lambda call, place: dose * strength_in(strengths, name, call, place)
-
-
-def _others(fitting: Fitting, concept: Concept) -> list[Concept]:
-    """The attributes of the same prompt set that the fit judge knows and that the concept does not speak of."""
-    spoken = {word for text in (concept.name, *concept.parts) for word in text.replace("_", " ").split()}
-    return [
-        other
-        for other in map(load_concept, concept_names())
-        if other.kind == "attribute"
-        and other.prompts == concept.prompts
-        and spoken.isdisjoint(other.name.split("_"))
-        and fitting.knows(other)
-    ]

@@ -11,7 +11,9 @@ from evenhand.errors import InputError
 from evenhand.host.carrier import module_at
 from evenhand.host.host import Host
 from evenhand.host.runs import Onlooker, Runs, run
+from evenhand.host.sampler import sample
 from evenhand.methods.trajectories import MeanActivation
+from evenhand.records import Request, Sample, Settings
 
 LARGEST_SPATIAL = 2**17
 """Values of a module's output above which `auto` takes one vector for all places: it would store megabytes."""
@@ -62,9 +64,15 @@ def _cross_attentions(denoiser: torch.nn.Module) -> tuple[str, ...]:
 
 
 def class_means(
-    host: Host, texts: Mapping[str, str], modules: Sequence[str], runs: Runs, *, spatial: bool | None = None
-) -> tuple[dict[str, dict[str, MeanActivation]], dict[str, torch.Tensor]]:
-    """Module -> class -> its mean activations, and class -> final latents, all from the same runs of the texts.
+    host: Host,
+    texts: Mapping[str, str],
+    modules: Sequence[str],
+    runs: Runs,
+    *,
+    spatial: bool | None = None,
+    each: bool = False,
+) -> tuple[dict[str, dict[str, MeanActivation]], dict[str, list[Sample]]]:
+    """Module -> class -> its mean activations, and class -> the images with their latents, of the same runs.
 
     Args:
         host: the model.
@@ -73,19 +81,39 @@ def class_means(
         runs: the seeds are the same for every class.
         spatial: whether places are kept apart; None does so while a module gives no more than `LARGEST_SPATIAL`
             values per image.
+        each: also keeps what single images give, where that is no more than `LARGEST_SPATIAL` values.
 
     Cost: steps denoiser rows per seed and class, whatever the number of modules.
     """
-    sizes = _sizes(host, next(iter(texts.values())), modules, runs) if spatial is None else {}
+    sizes = _sizes(host, next(iter(texts.values())), modules, runs)
     found: dict[str, dict[str, MeanActivation]] = {module: {} for module in modules}
-    latents: dict[str, torch.Tensor] = {}
+    made: dict[str, list[Sample]] = {}
     for name, text in texts.items():
         for module in modules:
             kept = sizes[module] <= LARGEST_SPATIAL if spatial is None else spatial
-            found[module][name] = MeanActivation(module, spatial=kept)
+            few = not kept or sizes[module] <= LARGEST_SPATIAL
+            found[module][name] = MeanActivation(module, spatial=kept, each=each and few)
         with host.attached(*(Onlooker("activation", found[module][name]) for module in modules)):
-            latents[name] = run(host, text, runs)
-    return found, latents
+            made[name] = pictures(host, [text] * len(runs.seeds), runs)
+    return found, made
+
+
+def pictures(host: Host, prompts: Sequence[str], runs: Runs) -> list[Sample]:
+    """The images of runs with their latents.
+
+    Args:
+        host: the model, with whatever is attached to it.
+        prompts: one for each seed.
+        runs: how it is run.
+
+    Cost: steps denoiser rows per seed.
+    """
+    requests = [
+        Request(row="", prompt=prompt, index=index, seed=seed)
+        for index, (prompt, seed) in enumerate(zip(prompts, runs.seeds, strict=True))
+    ]
+    settings = Settings(steps=runs.steps, guidance=runs.guidance)
+    return list(sample(host, requests, settings, batch_size=runs.batch, keep_latents=True, pad=False))
 
 
 class _Size:

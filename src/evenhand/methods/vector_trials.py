@@ -20,8 +20,10 @@ Labels = list[str | None]
 
 GENTLE = (0.3, 0.5, 0.7)
 """Strengths below the pin's whole way, for concepts that are shown long before: less of them moves less else."""
-LATE = (0.7, 0.6, 0.5, 0.3)
+LATE = (0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
 """Shares of the schedule after which the pin may begin, the latest first: what has been decided by then stays."""
+UNJUDGED = 0.6
+"""The latest of them where no judge knows the concept: final latents tell what was changed late less well."""
 STRENGTHS = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 8.0)
 SITE_STRENGTHS = (1.5, 6.0)
 WANTED = 0.97
@@ -136,13 +138,16 @@ def calibrate(
     return found
 
 
-def latest_start(trials: Trials, show_from: Callable[[float], Show], classes: Sequence[str]) -> float:
+def latest_start(
+    trials: Trials, show_from: Callable[[float], Show], classes: Sequence[str], latest: float = LATE[0]
+) -> float:
     """The latest start at which each class is shown over all rows, but for 3 %, by the whole way; 0 where none is.
 
     Args:
         trials: rows and seeds.
         show_from: share of the schedule -> the intervention that begins there.
         classes: to show.
+        latest: start that is tried.
 
     Cost: 48 images for each start and class that are tried.
     """
@@ -151,7 +156,8 @@ def latest_start(trials: Trials, show_from: Callable[[float], Show], classes: Se
         (
             start
             for start in LATE
-            if all(trials.success(show_from(start), [name], STRENGTHS[0], requests) >= WANTED for name in classes)
+            if start <= latest
+            and all(trials.success(show_from(start), [name], STRENGTHS[0], requests) >= WANTED for name in classes)
         ),
         0.0,
     )
