@@ -96,7 +96,9 @@ def seen(each: bool) -> tuple[MeanActivation, torch.Tensor]:
 
 def test_equal_weights_give_the_same_means() -> None:
     recorder, outputs = seen(each=True)
+    plain, _ = seen(each=False)
     recorder.weigh(torch.ones(5))
+    assert torch.equal(recorder.by_step(), plain.by_step())  # to the bit, not rounded to half precision
     assert torch.allclose(recorder.by_step(), outputs.mean(dim=1), atol=1e-3)
     assert torch.allclose(recorder.by_step(0), outputs[:, [0, 2, 4]].mean(dim=1), atol=1e-3)
 
