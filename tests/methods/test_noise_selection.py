@@ -6,23 +6,24 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
 from diffusers import DiffusionPipeline
 
+from evenhand.concepts.wordings import FRAMES
 from evenhand.errors import DeclinedError, EvenhandWarning, InputError
 from evenhand.host.host import Host
 from evenhand.host.rehearsal import seed_of
 from evenhand.host.sampler import sample
-from evenhand.interventions.noise_selection import NoiseSelection
+from evenhand.interventions.implied_classes import ImpliedClasses, ImpliedReading, implied_chances, step_after
+from evenhand.interventions.noise_selection import NoiseSelection, Wanted
 from evenhand.interventions.storage import load_intervention, save_intervention
 from evenhand.methods.fitting import Fitted
 from evenhand.methods.method import Setting
 from evenhand.methods.negative_prompt import METHOD as NEGATIVE
 from evenhand.methods.selection_cost import best_bar, expected_cost, together
-from evenhand.methods.selection_fit import step_after
-from evenhand.methods.selection_reader import LatentJudge, hit_rates, judge_of, tensors_of, train_judge
 from evenhand.methods.spec import parse_spec
 from evenhand.methods.table import METHODS, assigned, interventions
 from evenhand.records import Request, Settings
@@ -39,6 +40,13 @@ WORLD = ToyWorld(
         "a photo of a mechanic": (0.25, 0.75),
         "a photo of a carpenter": (0.0001, 0.9999),
         "a female nurse": (0.99, 0.01),
+        # by name, in each of the wordings that fits and audits use
+        **{
+            f"{frame} a {subject}, {word}".lstrip(): shares
+            for frame in FRAMES
+            for subject in ("nurse", "mechanic", "carpenter")
+            for word, shares in (("woman", (0.98, 0.02)), ("man", (0.02, 0.98)))
+        },
     }
 )
 ROWS = ("a photo of a nurse", "a photo of a mechanic")
@@ -101,11 +109,13 @@ def test_within_a_class_the_images_are_the_models_own(host: Host, gender: Fitted
 
 
 def test_evaluations_are_those_of_the_evidence(host: Host, gender: Fitted) -> None:
-    share, before = gender.card.calibration["share"][""], host.evaluations
-    samples = made(host, gender, images=100)
+    look, before = gender.card.calibration["look"][""], host.evaluations
+    # one image a call, so that no reading is padded
+    with host.attached(*interventions(parse_spec("noise-selection"), Setting(fitted=(gender,)))):
+        samples = list(sample(host, requests(ROWS[0], 100), SETTINGS, batch_size=1, pad=False))
     looks = sum(one.evidence["noise-selection"]["tried"] for one in samples)
     ends = sum(one.evidence["noise-selection"]["finished"] for one in samples)
-    assert host.evaluations - before == looks * (step_after(share, 20) + 1) + ends * 20
+    assert host.evaluations - before == looks * (step_after(look, 20) + 1 + 2) + ends * (20 + 2)
     foreseen = [rows[ROWS[0]]["cost"] for rows in gender.card.effect["bars"].values()]
     assert (host.evaluations - before) / (100 * 20) == pytest.approx(sum(foreseen) / 2, rel=0.35)
 
@@ -116,22 +126,23 @@ def test_the_expected_cost_by_hand() -> None:
     assert right == pytest.approx(0.5)
     assert cost == pytest.approx((0.2 + 0.18) / 0.09)
     assert expected_cost(1.0, {"hit": 1.0, "false": 0.0}, 0.2) == pytest.approx((1.2, 1.0))
+    # a reading on the way of each image that is finished
+    assert expected_cost(0.1, {"hit": 0.9, "false": 0.1}, 0.2, 1.1)[0] == pytest.approx((0.2 + 1.1 * 0.18) / 0.09)
     assert expected_cost(0.0, {"hit": 0.9, "false": 0.1}, 0.2) == (math.inf, 0.0)
 
 
 def test_the_bar_is_the_cheapest_and_rises_where_the_class_is_rare() -> None:
     # log-odds of the first class: its own images stand at 2 and 0, others at 1 and -2, half of each
     odds = torch.tensor([2.0, 0.0, 1.0, -2.0]).repeat_interleave(50)
-    chances = torch.nn.functional.logsigmoid(torch.stack([odds, -odds], dim=1))
     labels = torch.tensor([0, 1]).repeat_interleave(100)
-    common = best_bar(chances, labels, 0, {0: 0.8, 1: 0.2}, 0.2)
+    common = best_bar(odds, labels, 0, {0: 0.8, 1: 0.2}, 0.2)
     assert -2 < common.least <= 0  # all of its own; (.2 + .8 + .1) / .8 = 1.4, above 1: (.2 + .4) / .4 = 1.5
     assert common.cost == pytest.approx(1.4, abs=0.03)
-    rare = best_bar(chances, labels, 0, {0: 0.05, 1: 0.95}, 0.05)
+    rare = best_bar(odds, labels, 0, {0: 0.05, 1: 0.95}, 0.05)
     assert 1 < rare.least <= 2  # (.05 + .025) / .025 = 3; with all of its own (.05 + .05 + .475) / .05 = 11.5
     assert rare.cost == pytest.approx(3.0, abs=0.5)
     assert rare.right > 0.8
-    assert best_bar(chances, labels, 0, {0: 0.0, 1: 1.0}, 0.2).cost < math.inf
+    assert best_bar(odds, labels, 0, {0: 0.0, 1: 1.0}, 0.2).cost < math.inf
 
 
 def test_a_joint_is_accepted_where_its_factors_just_are() -> None:
@@ -146,9 +157,9 @@ def test_the_card_says_natural_shares_and_nats(gender: Fitted) -> None:
     p = card.calibration["natural female"][ROWS[0]]
     by_hand = 0.5 * math.log(0.5 / p) + 0.5 * math.log(0.5 / (1 - p))
     assert card.effect["nats"][ROWS[0]] == pytest.approx(by_hand, abs=1e-3)
-    assert card.effect["late_accuracy"] >= 0.95
+    assert card.effect["accuracy"][str(card.calibration["check"][""])] >= 0.95
     assert set(card.effect["bars"]) == {"female", "male"}
-    assert card.calibration["least male"][ROWS[0]] == card.effect["bars"]["male"][ROWS[0]]["least"]
+    assert set(card.calibration["least male"]) == set(card.calibration["shown male"]) == {*ROWS, ""}
 
 
 def test_a_class_that_hardly_appears_is_declined(host: Host) -> None:
@@ -222,47 +233,73 @@ def test_what_cannot_be_fitted_is_refused(host: Host, spec: str, said: str) -> N
         fitted(host, spec)
 
 
-def test_a_judge_learns_a_pattern_and_survives_storage() -> None:
+def test_the_chances_of_a_mixture_are_its_weights() -> None:
     rng = torch.Generator().manual_seed(1)
-    pattern = torch.randn(4, 8, 8, generator=rng)
-    labels = torch.randint(0, 2, (300,), generator=rng)
-    noise = torch.randn(300, 4, 8, 8, generator=rng)
-    latents = noise + (labels[:, None, None, None] * 2 - 1) * 0.5 * pattern
-    held = torch.arange(300) % 3 == 0
-    judge = train_judge(("a", "b"), noise, latents, labels, held, rounds=200)
-    (right_a, _), (_, right_b) = hit_rates(judge, noise[held], latents[held], labels[held])
-    assert right_a + right_b >= 95
-    again = judge_of(tensors_of({"early": judge}), "early", ("a", "b"))
-    assert torch.equal(again(noise[:3], latents[:3]), judge(noise[:3], latents[:3]))
-    packed = LatentJudge(("a", "b"), 4, flat=True)
-    assert packed(noise[:2].flatten(2).mT, latents[:2].flatten(2).mT).shape == (2, 2)
+    classes = torch.randn(5, 3, 4, 8, 8, generator=rng)
+    weights = torch.tensor([[0.2, 0.3, 0.5], [0.9, 0.05, 0.05], [1 / 3] * 3, [0.6, 0.4, 0.0], [0.0, 0.0, 1.0]])
+    own = (weights[:, :, None, None, None] * classes).sum(dim=1)
+    assert torch.allclose(implied_chances(own, classes), weights, atol=3e-3)  # none is below one in a thousand
 
 
-class _Told:
-    """A reader that says what it is told, row after row."""
+@pytest.mark.parametrize("scale", [-2.0, 0.5])
+def test_the_chances_do_not_depend_on_what_is_predicted(scale: float) -> None:
+    rng = torch.Generator().manual_seed(2)
+    own, classes = torch.randn(2, 4, 8, 8, generator=rng), torch.randn(2, 2, 4, 8, 8, generator=rng)
+    latents = torch.randn(2, 4, 8, 8, generator=rng)  # noise, velocity and image are the same up to scale and latents
+    other = implied_chances(scale * own + latents, scale * classes + latents[:, None])
+    assert torch.allclose(implied_chances(own, classes), other, atol=1e-5)
 
-    classes = ("a", "b")
 
-    def __init__(self, *answers: str) -> None:
-        self._answers = list(answers)
+def test_classes_that_the_model_does_not_tell_apart_leave_a_finite_answer() -> None:
+    found = implied_chances(torch.ones(1, 4, 8, 8), torch.ones(1, 3, 4, 8, 8))
+    assert torch.isfinite(found).all()
+    assert float(found.sum()) == pytest.approx(1)
 
-    def __call__(self, noise: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
-        found = [self._answers.pop(0) for _ in range(len(noise))]
-        return torch.tensor([[0.0, -5.0] if one == "a" else [-5.0, 0.0] for one in found])
+
+@pytest.mark.parametrize(("share", "steps", "step"), [(0.08, 25, 1), (0.01, 25, 0), (0.5, 4, 1), (0.99, 10, 9)])
+def test_the_step_of_a_share(share: float, steps: int, step: int) -> None:
+    assert step_after(share, steps) == step
+
+
+def test_the_toy_knows_early_what_it_will_show(host: Host) -> None:
+    """The toy's predictions are exact, so what is read is the posterior: on the mean the share of the prompt."""
+    reading = ImpliedClasses(factors=({"female": "woman", "male": "man"},), shares=(0.1, 0.5))
+    with host.attached(reading):
+        samples = list(sample(host, requests(ROWS[0], 200), SETTINGS, batch_size=50, keep_latents=True))
+    shown = torch.tensor([toy_label(one, WORLD) == "female" for one in samples])
+    early, late = (reading.chances(share)[:, 0] for share in (0.1, 0.5))
+    assert early.mean() == pytest.approx(0.8, abs=0.06)
+    assert late[shown].mean() > late[~shown].mean() + 0.5
+
+
+class _Told(ImpliedReading):
+    """A reading that says what it is told, call after call."""
+
+    answers: ClassVar[list[str]] = []
+
+    def chances(self, share: float) -> list[torch.Tensor]:
+        super().chances(share)  # it was read
+        return [torch.tensor([[0.99, 0.01] if self.answers.pop(0) == "a" else [0.01, 0.99]])]
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation")
 @pytest.mark.parametrize("family", ["sd1", "sdxl", "sd3", "flux"])
-def test_a_rehearsal_ends_in_the_pipelines_own_image(pipeline: Callable[[str], DiffusionPipeline], family: str) -> None:
+def test_a_rehearsal_ends_in_the_pipelines_own_image(
+    pipeline: Callable[[str], DiffusionPipeline], family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The first noise is refused early, the second at the end; the third's image is that of a plain call from it."""
     with Host.wrap(pipeline(family)) as host:
         selection = NoiseSelection(
             name="selection",
-            early=_Told("b", "a", "a"),
-            late=_Told("b", "a"),
-            share=0.5,
-            wanted=lambda call: [("a", 0.0)],
+            factors=({"a": "young", "b": "old"},),
+            classes={"a": ("a",), "b": ("b",)},
+            look=0.5,
+            verify=0.75,
+            wanted=lambda call: [Wanted(name="a", least=0.0)],
         )
+        # the first is refused, the second accepted and refused on the way, the third accepted twice
+        monkeypatch.setattr("evenhand.interventions.noise_selection.ImpliedReading", _Told)
+        _Told.answers[:] = ["b", "a", "b", "a", "a"]
         drawn: list[torch.Tensor] = []
         prepare = host.pipe.prepare_latents
 
@@ -279,7 +316,7 @@ def test_a_rehearsal_ends_in_the_pipelines_own_image(pipeline: Callable[[str], D
             told = call.last.evidence["selection"]
         host.pipe.prepare_latents = prepare
         assert told == [{"tried": 3, "finished": 2, "shown": True}]
-        rows = (host.evaluations - before) / (3 * 2 + 2 * 4)
+        rows = (host.evaluations - before - 5 * 2) / (3 * 2 + 2 * 4)  # two texts for each reading
         assert rows in (1, 2)  # two rows a step where guidance is classifier-free
         scale = float(getattr(host.pipe.scheduler, "init_noise_sigma", 1.0))
         own = drawn[0] / scale

@@ -136,3 +136,8 @@ def test_an_adapter_shows_both_classes_with_no_hook(host: Host) -> None:
     labels = shown(host, "population-preference:concept=gender", prompts, "gender")
     assert labels[:8].count("female") >= 2  # without it none
     assert labels[8:].count("male") >= 2
+
+
+def test_noises_are_tried_until_the_class_is_shown(host: Host) -> None:
+    labels = shown(host, "noise-selection:class=female", ["photo of farmer", "a picture of a writer"], "gender")
+    assert labels.count("female") >= 13  # of 16; without it three or four

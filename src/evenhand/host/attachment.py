@@ -76,22 +76,23 @@ class Attachment:
             effect.install(denoiser_of(self._pipe, self._family), undo)
         if "prompt" in effects:
             _change_prompts(effects["prompt"], call, arguments)
+        carry = functools.partial(
+            Carrier,
+            pipe=self._pipe,
+            family=self._family,
+            longest=arguments.get("max_sequence_length"),
+            separate=_true_guidance(arguments, self._signature),
+        )
         if "selection" in effects:
-            _select_noise(self._pipe, effects, call, arguments, undo)
+            rehearse = Rehearsal(self._pipe, arguments, call, prepare=self._pipe.prepare_latents, carry=carry)
+            _select_noise(self._pipe, effects, rehearse, arguments, undo)
         if "initial noise" in effects:
             _change_noise(self._pipe, effects["initial noise"], undo)
         if not {"activation", "prediction", "latent", "probe"} & effects.keys():
             if "text embedding" in effects:
                 _change_embeddings(self._pipe, effects["text embedding"], call, undo)
             return
-        carrier = Carrier(
-            call,
-            effects,
-            pipe=self._pipe,
-            family=self._family,
-            longest=arguments.get("max_sequence_length"),
-            separate=_true_guidance(arguments, self._signature),
-        )
+        carrier = carry(call, effects)
         carrier.install(undo)
         if "latent" in effects:
             _change_latents(effects["latent"], carrier, arguments)
@@ -151,13 +152,12 @@ def _change_noise(pipe: Any, effects: Sequence[Any], undo: Undo) -> None:
 
 
 def _select_noise(
-    pipe: Any, effects: Mapping[Site, Sequence[Any]], call: Call, arguments: Mapping[str, Any], undo: Undo
+    pipe: Any, effects: Mapping[Site, Sequence[Any]], rehearse: Rehearsal, arguments: Mapping[str, Any], undo: Undo
 ) -> None:
     """The effect finishes the images itself; the pipeline's own loop is interrupted before its first step."""
     if len(effects) > 1 or len(effects["selection"]) > 1:
         raise InputError("an intervention that selects noises finishes the images itself: attach it alone")
     (effect,) = effects["selection"]
-    rehearse = Rehearsal(pipe, arguments, call, pipe.prepare_latents)
     own: Callable[..., Any] | None = arguments.get("callback_on_step_end")
 
     def chosen(noise: torch.Tensor, scale: float) -> torch.Tensor:

@@ -1,23 +1,25 @@
 """Selection of the initial noise: several are tried for a few steps, one that will show the wanted class is finished.
 
 An image's own noise is tried first, so an image that shows its class already stays. Further noises are drawn from a
-seed that the first decides. A reader looks at the latents after a share of the steps; a noise whose log-odds of the
-wanted class reach a bar is finished, and a second reader looks at the end: where it sees another class, the search goes
-on. The law of the noise is the plain one given the class, as far as the readers are right: it costs
-log(1 / natural share) nats for an assigned class, and within a class nothing.
+seed that the first decides. After a share of the steps the denoiser's own predictions say what the image will show
+(see `implied_classes`); a noise whose log-odds of the wanted class reach a bar is finished, and they are read once
+more on the way: where they say another class, the search goes on. The law of the noise is the plain one given the
+class, as far as the readings are right: it costs log(1 / natural share) nats for an assigned class, and within a class
+nothing.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 
 from evenhand.host.rehearsal import Rehearsal, seed_of
 from evenhand.host.sites import Call, Site
+from evenhand.interventions.implied_classes import ImpliedReading, Words
 
 
 def log_odds(chances: torch.Tensor, place: int) -> torch.Tensor:
@@ -26,17 +28,13 @@ def log_odds(chances: torch.Tensor, place: int) -> torch.Tensor:
     return chances[..., place] - others.logsumexp(dim=-1)
 
 
-class Reader(Protocol):
-    """Log-probabilities of the classes."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What an image is to show, and the log-odds from which on a noise is finished and taken to show it."""
 
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """In the order of its answers."""
-        ...
-
-    def __call__(self, noise: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
-        """(rows, classes) from initial noises and what the pipeline made of them."""
-        ...
+    name: str
+    least: float
+    shown: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,23 +43,24 @@ class NoiseSelection:
 
     Args:
         name: how reports call it.
-        early: reads latents after `share` of the steps.
-        late: reads finished latents.
-        share: of the steps, above 0 and below 1.
-        wanted: for each image of a call the class that it is to show and the least log-odds at which a noise is
-            finished; None leaves it alone.
+        factors: attributes, each with the words that name its classes behind a prompt.
+        classes: class -> its class of each factor; the factors are taken as independent given the latents.
+        look: share of the steps, above 0 and below 1, after which a noise is finished or dropped.
+        verify: share of the steps at which the class of one that is finished is read.
+        wanted: for each image of a call what it is to show; None leaves it alone.
         tries: noises that an image may try; then the finished one that shows the class most is kept.
         strength: 1 is on, 0 is off; there is nothing between.
 
-    Cost: `share` of the evaluations for each noise that is tried, and all of them for each that is finished; the
-    image itself costs nothing more.
+    Cost: `look` of the evaluations for each noise that is tried, and all of them for each that is finished; one
+    denoiser row per class for each reading of either kind.
     """
 
     name: str
-    early: Reader
-    late: Reader
-    share: float
-    wanted: Callable[[Call], Sequence[tuple[str, float] | None]]
+    factors: tuple[Words, ...]
+    classes: Mapping[str, tuple[str, ...]]
+    look: float
+    verify: float
+    wanted: Callable[[Call], Sequence[Wanted | None]]
     tries: int = 64
     strength: float = 1.0
     site: Site = "selection"
@@ -78,6 +77,19 @@ class NoiseSelection:
         wanted = tuple(self.wanted(call))
         return NoiseSelectionEffect(self, wanted) if any(wanted) else None
 
+    def read(self, chances: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Log-probabilities of the classes, (images, classes), from the chances of each factor."""
+        columns = [
+            torch.stack(
+                [
+                    some[:, tuple(words).index(part)].log()
+                    for some, words, part in zip(chances, self.factors, parts, strict=True)
+                ]
+            ).sum(dim=0)
+            for parts in self.classes.values()
+        ]
+        return torch.stack(columns, dim=1)
+
 
 @dataclasses.dataclass
 class _Search:
@@ -85,14 +97,14 @@ class _Search:
 
     row: int
     place: int  # of the wanted class
-    least: float  # log-odds
+    wanted: Wanted
     own: torch.Tensor
     tried: int = 0
     finished: int = 0
     accepted: torch.Tensor | None = None
     best: tuple[float, torch.Tensor] | None = None  # of what was looked at: log-odds and noise
     latents: torch.Tensor | None = None
-    seen: float = -math.inf  # log-probability of the class at the end
+    seen: float = -math.inf  # log-odds of the class on the way to the end
     shown: bool = False
 
     def next_noise(self) -> torch.Tensor:
@@ -104,35 +116,35 @@ class _Search:
         return torch.randn(self.own.shape, generator=rng).to(self.own)
 
     def looked(self, noise: torch.Tensor, chances: torch.Tensor) -> None:
-        """What the early reader says of a noise."""
+        """What is read of a noise after a few steps."""
         odds = float(log_odds(chances, self.place))
         if self.best is None or odds > self.best[0]:
             self.best = (odds, noise)
-        if odds >= self.least:
+        if odds >= self.wanted.least:
             self.accepted = noise
 
     def ended(self, latents: torch.Tensor, chances: torch.Tensor) -> None:
-        """What the late reader says of finished latents."""
+        """What was read on the way to finished latents."""
         self.finished += 1
         self.accepted = None
-        chance = float(chances[self.place])
-        if chance > self.seen:
-            self.seen, self.latents = chance, latents
-        self.shown = self.shown or int(chances.argmax()) == self.place
+        odds = float(log_odds(chances, self.place))
+        if odds > self.seen:
+            self.seen, self.latents = odds, latents
+        self.shown = odds >= self.wanted.shown
 
 
 class NoiseSelectionEffect:
     """One call."""
 
-    def __init__(self, selection: NoiseSelection, wanted: Sequence[tuple[str, float] | None]) -> None:
+    def __init__(self, selection: NoiseSelection, wanted: Sequence[Wanted | None]) -> None:
         self._selection, self._wanted = selection, wanted
         self._records: list[dict[str, Any]] = [{"tried": 0, "finished": 0} for _ in wanted]
 
     def choose(self, noise: torch.Tensor, rehearse: Rehearsal) -> torch.Tensor:
         """Finished latents for every image of the call, from its own noise or from another."""
-        classes = self._selection.early.classes
+        classes = tuple(self._selection.classes)
         searches = [
-            _Search(row=row, place=classes.index(one[0]), least=one[1], own=noise[row])
+            _Search(row=row, place=classes.index(one.name), wanted=one, own=noise[row])
             for row, one in enumerate(self._wanted)
             if one is not None
         ]
@@ -150,14 +162,14 @@ class NoiseSelectionEffect:
         return torch.stack([found[row] for row in range(len(noise))])
 
     def evidence(self) -> Sequence[dict[str, Any]]:
-        """Per image: noises tried and finished, and whether the late reader saw the class."""
+        """Per image: noises tried and finished, and whether the class was read on the way."""
         return self._records
 
     def _look(self, pending: Sequence[_Search], rehearse: Rehearsal) -> None:
         """One more noise for every search; all go through the steps together."""
         noises = torch.stack([one.next_noise() for one in pending])
-        latents = rehearse([one.row for one in pending], noises, self._selection.share)
-        chances = self._selection.early(noises, latents)
+        rows = [one.row for one in pending]
+        _, chances = self._rehearsed(rehearse, rows, noises, self._selection.look, self._selection.look)
         for one, noise, row in zip(pending, noises, chances, strict=True):
             one.looked(noise, row)
 
@@ -165,6 +177,15 @@ class NoiseSelectionEffect:
         if not accepted:
             return
         noises = torch.stack([one.best[1] if one.accepted is None else one.accepted for one in accepted])  # type: ignore[index]
-        latents = rehearse([one.row for one in accepted], noises, 1.0)
-        for one, row, chances in zip(accepted, latents, self._selection.late(noises, latents), strict=True):
-            one.ended(row, chances)
+        rows = [one.row for one in accepted]
+        latents, chances = self._rehearsed(rehearse, rows, noises, 1.0, self._selection.verify)
+        for one, row, seen in zip(accepted, latents, chances, strict=True):
+            one.ended(row, seen)
+
+    def _rehearsed(
+        self, rehearse: Rehearsal, rows: Sequence[int], noises: torch.Tensor, share: float, read: float
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Latents after a share of the steps, and log-probabilities of the classes as read at another."""
+        reading = ImpliedReading(rehearse.prompts(rows), self._selection.factors, (read,))
+        latents = rehearse(rows, noises, share, reading)
+        return latents, self._selection.read(reading.chances(read))

@@ -7,24 +7,21 @@ model's own. It takes time instead, so it declines where a class hardly ever app
 
 from __future__ import annotations
 
-import dataclasses
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import torch
-
-from evenhand.concepts.concept import JOINT, Concept
+from evenhand.concepts.concept import Concept
 from evenhand.errors import DeclinedError, EvenhandWarning
 from evenhand.host.sites import Attachable, Call
 from evenhand.interventions.assignment import Assigned
-from evenhand.interventions.noise_selection import NoiseSelection, Reader
+from evenhand.interventions.noise_selection import NoiseSelection, Wanted
 from evenhand.methods.class_texts import concept_of
 from evenhand.methods.fitting import FitPlan, Fitted
 from evenhand.methods.method import ALLOCATION, Method, Parameter, Setting
+from evenhand.methods.prompt_mix import words_of
 from evenhand.methods.selection_cost import together
-from evenhand.methods.selection_fit import EARLY, LATE, NAME, fit_noise_selection, work_of_selection
-from evenhand.methods.selection_reader import judge_of
+from evenhand.methods.selection_fit import NAME, fit_noise_selection, work_of_selection
 from evenhand.methods.shown_classes import (
     CLASS,
     CONCEPT,
@@ -40,28 +37,8 @@ from evenhand.methods.shown_classes import (
 from evenhand.methods.vector_trials import row_and_prompt, row_for
 
 LEAST_SHARE = 0.02
-"""An upper limit of the natural share below this declines: at .01 a judge that is right in 95 % of the noises picks
+"""An upper limit of the natural share below this declines: at .01 a reading that is right in 95 % of the noises picks
 true ones in 16 % of the cases, and an image takes a hundred looks."""
-
-
-@dataclasses.dataclass(frozen=True)
-class JointReader:
-    """Reads a joint by its factors, which are taken as independent given the latents."""
-
-    classes: tuple[str, ...]
-    factors: tuple[Reader, ...]
-
-    def __call__(self, noise: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
-        """Sums of the factors' log-probabilities."""
-        said = [reader(noise, latents) for reader in self.factors]
-        columns = [
-            sum(
-                one[:, reader.classes.index(part)]
-                for one, reader, part in zip(said, self.factors, name.split(JOINT), strict=True)
-            )
-            for name in self.classes
-        ]
-        return torch.stack(columns, dim=1)  # type: ignore[arg-type]
 
 
 def _plans(setting: Setting, values: Mapping[str, Any]) -> list[FitPlan]:
@@ -70,20 +47,21 @@ def _plans(setting: Setting, values: Mapping[str, Any]) -> list[FitPlan]:
 
 def _build(setting: Setting, values: Mapping[str, Any]) -> Attachable:
     concept = concept_of(values, setting.concept)
+    tables = [one.card.calibration for one in setting.fitted]
     return NoiseSelection(
         name=NAME,
-        early=_reader(concept, setting.fitted, EARLY),
-        late=_reader(concept, setting.fitted, LATE),
-        share=max(one.card.calibration["share"][""] for one in setting.fitted),
+        factors=tuple(_words(Concept.from_dict(one.card.concept)) for one in setting.fitted),
+        classes={name: tuple(parts_of(concept, name)) for name in concept.class_names},
+        look=max(one["look"][""] for one in tables),
+        verify=max(one["check"][""] for one in tables),
         wanted=_wanted(setting, concept, values, _declined(setting, concept, values)),
         tries=max(1, int(values["tries"])),
         strength=values["strength"],
     )
 
 
-def _reader(concept: Concept, fitted: Sequence[Fitted], which: str) -> Reader:
-    judges = [judge_of(one.tensors, which, Concept.from_dict(one.card.concept).class_names) for one in fitted]
-    return judges[0] if len(judges) == 1 else JointReader(concept.class_names, tuple(judges))
+def _words(concept: Concept) -> dict[str, str]:
+    return {name: words_of(concept, name) for name in concept.class_names}
 
 
 def _declined(setting: Setting, concept: Concept, values: Mapping[str, Any]) -> frozenset[str]:
@@ -119,24 +97,29 @@ def _declined(setting: Setting, concept: Concept, values: Mapping[str, Any]) -> 
 
 def _wanted(
     setting: Setting, concept: Concept, values: Mapping[str, Any], declined: frozenset[str]
-) -> Callable[[Call], list[tuple[str, float] | None]]:
+) -> Callable[[Call], list[Wanted | None]]:
     show = classes_of(NAME, setting, concept, values)
     rows = {row for one in setting.fitted for some in one.card.calibration.values() for row in some}
 
-    def wanted(call: Call) -> list[tuple[str, float] | None]:
-        found: list[tuple[str, float] | None] = []
+    def wanted(call: Call) -> list[Wanted | None]:
+        found: list[Wanted | None] = []
         for place, name in enumerate(show(call)):
             row = row_for(rows, *row_and_prompt(call, place))
-            left = row in declined or left_alone(values, call, place, [concept])
-            found.append(None if left else (name, _least(setting.fitted, concept, name, row)))
+            if row in declined or left_alone(values, call, place, [concept]):
+                found.append(None)
+                continue
+            least, shown = (_odds(setting.fitted, concept, name, row, which) for which in ("least", "shown"))
+            found.append(Wanted(name=name, least=least, shown=shown))
         return found
 
     return wanted
 
 
-def _least(fitted: Sequence[Fitted], concept: Concept, name: str, row: str) -> float:
-    """Log-odds from which on a noise is finished; of a joint from those of its factors."""
-    tables = [one.card.calibration[f"least {part}"] for one, part in zip(fitted, parts_of(concept, name), strict=True)]
+def _odds(fitted: Sequence[Fitted], concept: Concept, name: str, row: str, which: str) -> float:
+    """Log-odds from which on a noise is finished, or shows its class; of a joint from those of its factors."""
+    tables = [
+        one.card.calibration[f"{which} {part}"] for one, part in zip(fitted, parts_of(concept, name), strict=True)
+    ]
     return together([table.get(row, table[""]) for table in tables])
 
 
@@ -158,11 +141,11 @@ METHOD = Method(
         FILTER,
         Parameter(
             name="share",
-            help="of the steps, after which is looked; else the cheapest of four",
+            help="of the steps, after which is looked; else the cheapest of six",
             kind="number",
             fits=True,
         ),
-        Parameter(name="images", help="per prompt, to learn from", kind="number", default="150", fits=True),
+        Parameter(name="images", help="per prompt, to calibrate on", kind="number", default="150", fits=True),
     ),
     build=_build,
     plans=_plans,

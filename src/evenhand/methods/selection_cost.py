@@ -3,7 +3,9 @@
 A noise that is looked at costs a share u of an image's evaluations, one that is finished a whole image more. With a
 class of natural share p, a look that accepts h of its noises and f of the others costs, until the class is shown,
 
-    (u + p h + (1 - p) f) / (p h)                                               images' worth of evaluations.
+    (u + v (p h + (1 - p) f)) / (p h)                                           images' worth of evaluations,
+
+where v is an image and the reading on its way, a little above 1.
 
 Where the class is rare, a noise that seems to show it as likely as not by balanced odds mostly shows another one, so
 the least odds that are accepted are chosen for every prompt row by this cost: it falls in h and grows in f.
@@ -17,12 +19,10 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from evenhand.interventions.noise_selection import log_odds
-
 RAREST = 0.02
 """Costs of rarer classes are taken as those of this share; selection declines there."""
-_LEAST = tuple(k / 4 for k in range(-16, 17))
-"""Log-odds that are tried as the least to be accepted."""
+_LEAST = tuple(k / 10 for k in range(-30, 31))
+"""What is tried as the least to be accepted, in units of the scatter of a row's log-odds."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class Bar:
     """From where on a noise is finished, and what that leads to.
 
     Args:
-        least: log-odds of the class, by a judge to which all classes are as likely.
+        least: log-odds of the class above the row's cut, in units of their scatter.
         hit: how often a noise that shows the class is accepted.
         false: how often another one is.
         cost: images' worth of evaluations until the class is shown.
@@ -44,43 +44,44 @@ class Bar:
     right: float
 
 
-def expected_cost(natural: float, rates: Mapping[str, float], share: float) -> tuple[float, float]:
+def expected_cost(natural: float, rates: Mapping[str, float], share: float, whole: float = 1.0) -> tuple[float, float]:
     """Images' worth of evaluations until a class is shown, and how often a noise that is finished shows it.
 
     Args:
         natural: share of the noises that show the class.
         rates: "hit", how often such a noise is accepted, and "false", how often another one is.
         share: of the evaluations, for a look.
+        whole: images' worth of an image that is finished.
     """
     accepted = natural * rates["hit"] + (1 - natural) * rates["false"]
     right = natural * rates["hit"]
     if right <= 0:
         return math.inf, 0.0
-    return (share + accepted) / right, right / accepted
+    return (share + whole * accepted) / right, right / accepted
 
 
 def best_bar(
-    chances: torch.Tensor, labels: torch.Tensor, place: int, natural: Mapping[int, float], share: float
+    odds: torch.Tensor, labels: torch.Tensor, place: int, natural: Mapping[int, float], share: float, whole: float = 1.0
 ) -> Bar:
     """The cheapest bar of a class where the classes have these natural shares.
 
     Args:
-        chances: what the early judge says of images that it has not learnt from, (images, classes).
-        labels: their classes.
+        odds: log-odds of the class in some images above their rows' cuts, in units of their scatter, (images,).
+        labels: the classes that they show.
         place: number of the wanted class.
         natural: number of each class -> its share among the noises of a prompt.
         share: of the evaluations, for a look.
+        whole: images' worth of an image that is finished.
     """
-    odds = log_odds(chances, place)
     own = max(natural[place], RAREST)
     others = {one: part for one, part in natural.items() if one != place and part > 0 and bool((labels == one).any())}
-    whole = sum(others.values())
+    among = sum(others.values())
     bars = []
     for least in _LEAST:
         passed = odds >= least
         hit = _rate(passed[labels == place])
-        false = sum(part * _rate(passed[labels == one]) for one, part in others.items()) / whole if others else 0.0
-        cost, right = expected_cost(own, {"hit": hit, "false": false}, share)
+        false = sum(part * _rate(passed[labels == one]) for one, part in others.items()) / among if others else 0.0
+        cost, right = expected_cost(own, {"hit": hit, "false": false}, share, whole)
         bars.append(Bar(least=least, hit=hit, false=false, cost=cost, right=right))
     return min(bars, key=lambda one: (one.cost, abs(one.least)))
 

@@ -1,10 +1,9 @@
-"""Fitting noise selection: two small judges of latents, after how many steps the first one looks, and what it costs."""
+"""Fitting noise selection: after how many steps is looked, from which log-odds on one is finished, what it costs."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,44 +12,37 @@ import torch
 from evenhand.concepts.concept import Concept
 from evenhand.concepts.wordings import caption_of
 from evenhand.errors import DeclinedError, InputError
-from evenhand.host.runs import Onlooker
+from evenhand.interventions.implied_classes import ImpliedClasses, step_after
+from evenhand.interventions.noise_selection import log_odds
 from evenhand.interventions.storage import Card, Frame
 from evenhand.methods.class_texts import Texts, concept_of
 from evenhand.methods.fitting import Fitted, Fitting, Preview, Work
-from evenhand.methods.noise_estimators import Trajectory
-from evenhand.methods.noise_fit import NoiseRecorder
+from evenhand.methods.prompt_mix import words_of
 from evenhand.methods.selection_cost import Bar, best_bar
-from evenhand.methods.selection_reader import LatentJudge, balanced_accuracy, tensors_of, train_judge
 from evenhand.methods.vector_trials import Trials
 from evenhand.metrics.intervals import clopper_pearson_upper
-from evenhand.records import Settings
 
 NAME = "noise-selection"
-EARLY, LATE = "early", "late"
-_SHARES = (0.12, 0.2, 0.32, 0.48)
+_LOOKS = (0.08, 0.12, 0.16, 0.2, 0.28, 0.4)
 """Of the steps, after which a first look is tried; the cheapest for the concept's own target is taken."""
-_HELD = 3
-"""Every third image of a row says how well the judges read, and trains none."""
+_CHECKS = (0.4, 0.56, 0.72)
+"""At which the class of a noise that is finished is read; the one that is right most often is taken."""
 _LEAST_ACCURACY = 0.6
-_FEW = 4
-"""Images of a class in a row below which it is drawn less often than others: single images are not to count most."""
 Shares = Mapping[str, Mapping[str, float]]
 """Row -> class -> share; the row "" stands for all others."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Seen:
-    """Neutral images: rows, noises, latents after some steps, and the class that the fit judge reads at the end."""
+    """Neutral images: rows, chances of the classes as read at shares of the steps, and what the fit judge reads."""
 
     rows: tuple[str, ...]
-    noise: torch.Tensor
-    latents: Mapping[int, torch.Tensor]
+    chances: Mapping[float, torch.Tensor]
     labels: torch.Tensor
-    held: torch.Tensor
 
 
 def fit_noise_selection(fitting: Fitting, values: Mapping[str, Any]) -> Fitted:
-    """Fit the two judges of one concept, on neutral images of every row.
+    """Calibrate the readings of one concept, on neutral images of every row.
 
     Args:
         fitting: the model and the fit judge.
@@ -58,9 +50,9 @@ def fit_noise_selection(fitting: Fitting, values: Mapping[str, Any]) -> Fitted:
 
     Raises:
         InputError: a safety concept, or one that the fit judge does not know.
-        DeclinedError: the latents do not tell the classes apart before the end.
+        DeclinedError: the predictions do not tell the classes apart.
 
-    Cost: `images` per prompt row.
+    Cost: `images` per prompt row, with a denoiser row more for each class and reading.
     """
     concept = concept_of(values, fitting.setting.concept)
     fitting.check_attribute(NAME, concept)
@@ -69,74 +61,64 @@ def fit_noise_selection(fitting: Fitting, values: Mapping[str, Any]) -> Fitted:
         raise InputError(f"{NAME}: share={given:g}, expected a share of the steps above 0 and below 1")
     before = fitting.host.evaluations
     trials = Trials.judged(fitting, concept, Texts.of(concept).neutral, words=caption_of)
-    last = fitting.settings.steps
-    looks = {share: step_after(share, last) for share in (_SHARES if given is None else (given,))}
-    seen = _seen(fitting, trials, concept, int(values["images"]), {*looks.values(), last - 1})
-    judges = {step: _train(concept, seen, step, fitting.setting.seed) for step in seen.latents}
+    looks = _LOOKS if given is None else (given,)
+    seen = _seen(fitting, trials, concept, int(values["images"]), {*looks, *_CHECKS})
     natural, uppers = _natural(seen, concept)
-    target = dict(zip(concept.class_names, concept.reference, strict=True))
-    bars = {share: _bars(judges[step], seen, step, natural, share) for share, step in looks.items()}
-    costs = {share: _mean_cost(some, natural, target) for share, some in bars.items()}
-    share = min(costs, key=lambda one: (costs[one], one))
-    chosen = {EARLY: judges[looks[share]], LATE: judges[last - 1]}
-    accuracies = {name: _accuracy(judges[step], seen, step) for name, step in ((EARLY, looks[share]), (LATE, last - 1))}
-    if accuracies[LATE] < _LEAST_ACCURACY:
+    accuracies = {share: _accuracy(seen, concept, natural, share) for share in seen.chances}
+    check = max(_CHECKS, key=lambda share: (accuracies[share], -share))
+    if accuracies[check] < _LEAST_ACCURACY:
         raise DeclinedError(
-            f"{NAME} declines on {fitting.host.name}: a small judge of latents reads {concept.name} right in "
-            f"{accuracies[LATE]:.2f} of the finished images that it did not learn from; use concept-vector"
+            f"{NAME} declines on {fitting.host.name}: what it predicts under prompts that name {concept.name} tells in "
+            f"{accuracies[check]:.2f} of the images what they show; use concept-vector"
         )
+    target = dict(zip(concept.class_names, concept.reference, strict=True))
+    bars = {share: _bars(fitting, concept, seen, natural, share) for share in looks}
+    costs = {share: _mean_cost(some, natural, target) for share, some in bars.items()}
+    look = min(costs, key=lambda one: (costs[one], one))
     effect = {
-        "early_accuracy": round(accuracies[EARLY], 4),
-        "late_accuracy": round(accuracies[LATE], 4),
+        "accuracy": {str(share): round(one, 4) for share, one in sorted(accuracies.items())},
         "bars": {
-            name: {row: dataclasses.asdict(one) for row, one in some.items()} for name, some in bars[share].items()
+            name: {row: dataclasses.asdict(one) for row, (one, _) in some.items()} for name, some in bars[look].items()
         },
         "expected_cost": {str(one): round(cost, 3) for one, cost in costs.items()},
         "nats": {row: round(_nats(shares, target), 4) for row, shares in natural.items() if row},
         "images": len(seen.labels),
-        "held_images": int(seen.held.sum()),
         "evaluations": fitting.host.evaluations - before,
     }
     calibration = {
         **{f"natural {name}": {row: round(s[name], 4) for row, s in natural.items()} for name in concept.class_names},
         **{f"upper {name}": {row: round(s[name], 4) for row, s in uppers.items()} for name in concept.class_names},
-        **{f"least {name}": {row: one.least for row, one in some.items()} for name, some in bars[share].items()},
-        "share": {"": share},
+        **{f"least {name}": {row: least for row, (_, least) in some.items()} for name, some in bars[look].items()},
+        **{f"shown {name}": _cuts(seen, concept, natural, check, name) for name in concept.class_names},
+        "look": {"": look},
+        "check": {"": check},
     }
-    return Fitted(tensors_of(chosen), _card(fitting, concept, values, trials, calibration, effect))
+    return Fitted({}, _card(fitting, concept, values, trials, calibration, effect))
 
 
 def work_of_selection(preview: Preview, values: Mapping[str, Any]) -> list[Work]:
-    """Neutral images of every row, of which the judges of latents learn."""
-    rows = preview.rows(concept_of(values, preview.setting.concept)) or (None,)
-    return [Work(what=f"images of {len(rows)} prompts", images=int(values["images"]) * len(rows))]
+    """Neutral images of every row, and the readings."""
+    concept = concept_of(values, preview.setting.concept)
+    rows = preview.rows(concept) or (None,)
+    images = int(values["images"]) * len(rows)
+    readings = len({*(_LOOKS if values["share"] is None else (values["share"],)), *_CHECKS})
+    return [
+        Work(what=f"images of {len(rows)} prompts", images=images),
+        Work(what="readings", rows=images * readings * len(concept.classes)),
+    ]
 
 
-def step_after(share: float, steps: int) -> int:
-    """The number of the step after which a share of them is made; as a run that is stopped there counts."""
-    return max(1, round(share * steps)) - 1
-
-
-def _seen(fitting: Fitting, trials: Trials, concept: Concept, images: int, steps: set[int]) -> Seen:
-    noises, latents = NoiseRecorder(), Trajectory(sorted(steps))
+def _seen(fitting: Fitting, trials: Trials, concept: Concept, images: int, shares: set[float]) -> Seen:
+    words = {name: words_of(concept, name) for name in concept.class_names}
+    reading = ImpliedClasses(factors=(words,), shares=sorted(shares))
     requests = trials.requests(images)
-    samples = fitting.make([Onlooker("initial noise", noises), Onlooker("latent", latents)], requests)
-    labels = trials.read(samples)
+    labels = trials.read(fitting.make([reading], requests))
     kept = [row for row, label in enumerate(labels) if label is not None]
     names = concept.class_names
     return Seen(
         rows=tuple(requests[row].row for row in kept),
-        noise=torch.cat(noises.noises)[: len(requests)][kept],
-        latents={step: torch.cat(some)[: len(requests)][kept] for step, some in latents.latents.items()},
+        chances={share: reading.chances(share)[: len(requests)][kept] for share in sorted(shares)},
         labels=torch.tensor([names.index(str(labels[row])) for row in kept], dtype=torch.long),
-        held=torch.tensor([requests[row].index % _HELD == 0 for row in kept], dtype=torch.bool),
-    )
-
-
-def _train(concept: Concept, seen: Seen, step: int, seed: int) -> LatentJudge:
-    weights = _draws(seen)
-    return train_judge(
-        concept.class_names, seen.noise, seen.latents[step], seen.labels, seen.held, weights=weights, seed=seed
     )
 
 
@@ -149,37 +131,70 @@ def _mixed(seen: Seen) -> torch.Tensor:
     return found if found.any() else ~found
 
 
-def _draws(seen: Seen) -> torch.Tensor:
-    """How often each image is learnt from: the classes of a row alike, a class of a few images less.
+def _accuracy(seen: Seen, concept: Concept, natural: Shares, share: float) -> float:
+    """Balanced accuracy of what lies above the cuts of its rows, the mean over the classes; a coin is right in .5.
 
-    Drawn as they come, most women would be nurses and most men mechanics, and the judge would learn to tell these
-    prompts apart, which says nothing about two noises of one prompt.
+    Over the images of rows that show two classes or more.
     """
-    cells = [(row, label) for row, label in zip(seen.rows, seen.labels.tolist(), strict=True)]
-    counts = Counter(cell for cell, held in zip(cells, seen.held.tolist(), strict=True) if not held)
-    draws = torch.tensor([1 / max(counts[cell], _FEW) for cell in cells])
-    mixed = _mixed(seen)
-    return draws * mixed if (mixed & ~seen.held).any() else draws
+    kept, rates = _mixed(seen), []
+    for place, name in enumerate(concept.class_names):
+        odds = log_odds(seen.chances[share].log(), place)
+        own = {row: _cut(odds[_of(seen, row)], parts[name]) for row, parts in natural.items()}
+        cuts = torch.tensor([own[row] for row in seen.rows])
+        mine = seen.labels == place
+        if (kept & mine).any() and (kept & ~mine).any():
+            right = (odds >= cuts) == mine
+            rates += [float(right[kept & some].float().mean()) for some in (mine, ~mine)]
+    return sum(rates) / len(rates) if rates else 0.0
 
 
-def _accuracy(judge: LatentJudge, seen: Seen, step: int) -> float:
-    held = seen.held
-    return balanced_accuracy(judge, seen.noise[held], seen.latents[step][held], seen.labels[held])
+def _bars(
+    fitting: Fitting, concept: Concept, seen: Seen, natural: Shares, share: float
+) -> dict[str, dict[str, tuple[Bar, float]]]:
+    """Class -> row -> from where on a noise is finished, and the same in log-odds.
+
+    Early on the latents of all noises are nearly alike, and so are the chances of their classes; a sampler without
+    noise of its own makes much of small differences. So log-odds are measured from the row's own cut, above which as
+    many of its noises lie as show the class, in units of how far they scatter; then all rows that show two classes
+    count together.
+    """
+    kept = _mixed(seen)
+    steps, classes = fitting.settings.steps, len(concept.classes)
+    image = steps * (2 if fitting.settings.guidance > 1 else 1)
+    look = (step_after(share, steps) + 1) / steps + classes / image
+    bars: dict[str, dict[str, tuple[Bar, float]]] = {}
+    for place, name in enumerate(concept.class_names):
+        odds = log_odds(seen.chances[share].log(), place)
+        cuts = {row: _cut(odds[_of(seen, row)], parts[name]) for row, parts in natural.items()}
+        scatters = {row: _scatter(odds[_of(seen, row)]) for row in natural}
+        pairs = zip(seen.rows, odds.tolist(), strict=True)
+        apart = torch.tensor([(one - cuts[row]) / scatters[row] for row, one in pairs])
+        bars[name] = {}
+        for row, parts in natural.items():
+            numbers = {number: parts[one] for number, one in enumerate(concept.class_names)}
+            bar = best_bar(apart[kept], seen.labels[kept], place, numbers, look, 1 + classes / image)
+            bars[name][row] = (bar, round(cuts[row] + bar.least * scatters[row], 4))
+    return bars
 
 
-def _bars(judge: LatentJudge, seen: Seen, step: int, natural: Shares, share: float) -> dict[str, dict[str, Bar]]:
-    """Class -> row -> from where on a noise is finished; over the held images of rows that show two classes."""
-    mixed = seen.held & _mixed(seen)
-    held = mixed if mixed.any() else seen.held
-    judge.eval()
-    with torch.no_grad():
-        chances = judge(seen.noise[held], seen.latents[step][held])
-    labels = seen.labels[held]
-    own = {row: {place: parts[name] for place, name in enumerate(judge.classes)} for row, parts in natural.items()}
-    return {
-        name: {row: best_bar(chances, labels, place, parts, share) for row, parts in own.items()}
-        for place, name in enumerate(judge.classes)
-    }
+def _cuts(seen: Seen, concept: Concept, natural: Shares, share: float, name: str) -> dict[str, float]:
+    """Row -> log-odds from which on a class is taken to be shown."""
+    odds = log_odds(seen.chances[share].log(), concept.class_names.index(name))
+    return {row: round(_cut(odds[_of(seen, row)], parts[name]), 4) for row, parts in natural.items()}
+
+
+def _of(seen: Seen, row: str) -> torch.Tensor:
+    """The images of a row; all for the row ""."""
+    return torch.tensor([row in (one, "") for one in seen.rows], dtype=torch.bool)
+
+
+def _cut(odds: torch.Tensor, share: float) -> float:
+    """The log-odds above which a share of them lie; 0 where all or none do, since that says nothing of the others."""
+    return float(odds.quantile(1 - share)) if 0 < share < 1 else 0.0
+
+
+def _scatter(odds: torch.Tensor) -> float:
+    return max(float(odds.std(correction=0)), 1e-3)
 
 
 def _natural(seen: Seen, concept: Concept) -> tuple[Shares, Shares]:
@@ -196,11 +211,13 @@ def _natural(seen: Seen, concept: Concept) -> tuple[Shares, Shares]:
     return shares, uppers
 
 
-def _mean_cost(bars: Mapping[str, Mapping[str, Bar]], natural: Shares, target: Mapping[str, float]) -> float:
+def _mean_cost(
+    bars: Mapping[str, Mapping[str, tuple[Bar, float]]], natural: Shares, target: Mapping[str, float]
+) -> float:
     """Over the rows whose every wanted class has a tenth or more of the images; over all where none has."""
     wanted = [name for name, part in target.items() if part > 0]
     rows = [row for row, parts in natural.items() if row and min(parts[one] for one in wanted) >= 0.1] or [""]
-    return sum(sum(target[name] * bars[name][row].cost for name in wanted) for row in rows) / len(rows)
+    return sum(sum(target[name] * bars[name][row][0].cost for name in wanted) for row in rows) / len(rows)
 
 
 def _nats(natural: Mapping[str, float], target: Mapping[str, float]) -> float:
@@ -217,7 +234,7 @@ def _card(
     calibration: Mapping[str, Mapping[str, float]],
     effect: Mapping[str, Any],
 ) -> Card:
-    settings: Settings = fitting.settings
+    settings = fitting.settings
     return Card(
         method=NAME,
         site="selection",
