@@ -228,14 +228,14 @@ def test_saved_and_loaded_it_makes_the_same_images(host: Host, tmp_path: Path) -
 
 
 def test_a_training_that_settles_reads_its_shares_and_goes_on_after_a_kill(host: Host, tmp_path: Path) -> None:
-    (plan,) = METHOD.plans(Setting(), METHOD.read({**SMALL, "steps": "2", "settle": "22", "look": "12"}))
+    (plan,) = METHOD.plans(Setting(), METHOD.read({**SMALL, "steps": "2", "settle": "22", "look": "12", "checks": "3"}))
     assert METHOD.fit is not None
     shares = [0.9, 0.6, 0.5, 0.5]
     whole = METHOD.fit(dataclasses.replace(fitting(host, Judge(shares)), scratch=tmp_path / "whole"), plan.values)
-    readings = json.loads((tmp_path / "whole" / "readings.json").read_text("utf-8"))
+    readings = json.loads((tmp_path / "whole" / "readings.json").read_text("utf-8"))["readings"]
     assert list(readings) == ["2", "22"]
     assert {row: set(some) for row, some in readings["2"].items()} == {row: {"female", "male"} for row in ROWS}
-    judge, left = Judge(shares), 16 + 40 + 30
+    judge, left = Judge(shares), 16 + 40 + 6 + 30
 
     def make(attached: Sequence[Any], requests: Sequence[Request]) -> list[Sample]:
         nonlocal left

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from evenhand.concepts.prompts import PromptRow
-from evenhand.methods.population_steering import Steering, readable, steered, weights_of
+from evenhand.methods.population_steering import Steering, check_places, readable, steered, weights_of
 from evenhand.training.cache import PreferenceData
 from evenhand.training.denoising import Conditions
 from evenhand.training.populations import Made, Plan, Slot
@@ -120,6 +120,33 @@ def test_readings_are_kept_and_taken_once(tmp_path: Path) -> None:
         assert one.steered(data, 19).weight.tolist() == [1.0] * 6  # what came later is not known yet
         assert one.steered(data, 20).weight.tolist()[:2] == pytest.approx([0.4, 1.6])
     assert source.times == 1
+
+
+def test_images_correct_what_is_read_from_then_on(tmp_path: Path) -> None:
+    class Even:
+        def read(self, denoiser: Any) -> dict[str, list[float]]:
+            return {"nurse": [0.5, 0.5], "baker": [0.5, 0.5]}
+
+    _, images = winners("nurse", "baker")
+    source: Any = Even()
+    looks: list[int] = []
+
+    def look() -> dict[str, dict[str, int]]:
+        looks.append(1)
+        return {row: {"female": 30, "male": 70} for row in ("nurse", "baker")}
+
+    one = Steering(tmp_path, source, images, EVEN, 1.0)
+    assert one.take(0, None) == pytest.approx(0.0)
+    assert one.take(20, None, look) == pytest.approx(0.2, abs=0.005)  # .3 instead of the .5 that is read
+    assert one.take(20, None, look) == pytest.approx(0.2, abs=0.005)
+    assert len(looks) == 1
+    again = Steering(tmp_path, source, images, EVEN, 1.0)
+    assert again.take(40, None) == pytest.approx(0.2, abs=0.005)  # known to a training that goes on
+
+
+@pytest.mark.parametrize(("settle", "places"), [(120, (2, 4)), (100, (1, 3)), (22, (0, 1)), (20, (0,))])
+def test_images_check_after_a_third_and_two_thirds(settle: int, places: tuple[int, ...]) -> None:
+    assert check_places(settle) == places
 
 
 def test_as_many_winners_of_a_class_are_read_as_the_target_wants() -> None:

@@ -26,6 +26,8 @@ from evenhand.training.populations import Plan
 
 FRESH = 1_000_000
 """Number of the look at the kept adapter, whose seeds are used for nothing else; larger ones are those of tables."""
+CHECKS = FRESH // 2
+"""Number of the first look that steers a training."""
 
 
 class Observer:

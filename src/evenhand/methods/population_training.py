@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,13 @@ import torch
 
 from evenhand.errors import DeclinedError
 from evenhand.methods.fitting import Fitting
+from evenhand.methods.population_checks import Counts
 from evenhand.methods.population_data import DataBuilder
 from evenhand.methods.population_looks import Limits, Look, Looks, look_at
-from evenhand.methods.population_observer import FRESH, Observer
+from evenhand.methods.population_observer import CHECKS, FRESH, Observer
 from evenhand.methods.population_seen import Seen
 from evenhand.methods.population_sides import NAME
-from evenhand.methods.population_steering import EVERY, Steering, readable
+from evenhand.methods.population_steering import EVERY, Steering, check_places, readable
 from evenhand.training.cache import PreferenceData
 from evenhand.training.implied_shares import ImpliedShares
 from evenhand.training.lora import without_lora
@@ -208,9 +210,22 @@ class Course:
         """Read the shares where it is time, and weight the winners accordingly."""
         settled = trainer.step - trainer.config.max_steps
         if settled >= 0 and settled % EVERY == 0 and trainer.step < trainer.config.last_step:
-            missed = steering.take(trainer.step, self.fitting.host.denoiser)
+            missed = steering.take(trainer.step, self.fitting.host.denoiser, self._check(settled))
             self.fitting.watcher.say(f"step {trainer.step}: the predictions imply shares that miss by {missed:.3f}")
             trainer.data = steering.steered(trainer.data, trainer.step)
+
+    def _check(self, settled: int) -> Callable[[], Counts] | None:
+        """Counts the classes in some images, where it is time."""
+        images, place = int(self.values["checks"]), settled // EVERY
+        times = check_places(int(self.values["settle"]))
+        if not images or place not in times:
+            return None
+
+        def look() -> Counts:
+            seen = self.observer.see(CHECKS + times.index(place), images=images, controls=False)
+            return {name: Counter(one for one in row.labels if one is not None) for name, row in seen.neutral.items()}
+
+        return look
 
     def _audited(self, looks: Looks) -> Look:
         """The kept adapter, which the denoiser has now, on seeds that are used for nothing else."""

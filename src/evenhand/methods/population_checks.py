@@ -1,0 +1,60 @@
+"""What images say of the shares that predictions imply.
+
+Implied shares cost no image and have no sampling error, but a bias of their own: least squares at three noise levels
+tell what the predictions mean, not what the sampler makes of them. A few images of every prompt tell the bias, each
+prompt's drawn to that of all, since so few images know little of one prompt.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+Shares = Mapping[str, Mapping[str, float]]
+"""Prompt row -> class -> share."""
+Counts = Mapping[str, Mapping[str, int]]
+"""Prompt row -> class -> images."""
+
+LEAST = 0.02
+"""No share is taken to be smaller: the odds of nothing would be infinite."""
+_WORTH = 48.0
+"""Images that the implied share of a prompt is worth, once the bias of all prompts is taken off."""
+_HALF = 0.5
+
+
+def bias_of(
+    implied: Shares, seen: Counts, known: Shares | None = None, earlier: int = 0
+) -> dict[str, dict[str, float]]:
+    """Row -> class -> logarithm of the factor between what images show and what predictions imply.
+
+    Args:
+        implied: shares.
+        seen: images of the same rows by the same model.
+        known: what earlier images said of the bias; None for nothing.
+        earlier: how many those were, of each row; what they said counts for as many.
+    """
+    expected = {row: shifted(shares, known[row] if known else {}) for row, shares in implied.items() if row in seen}
+    names = list(next(iter(expected.values()), {}))
+    total = sum(sum(seen[row].values()) for row in expected)
+    common = {}
+    for name in names:
+        mean = sum(sum(seen[row].values()) * shares[name] for row, shares in expected.items()) / max(total, 1)
+        shown = sum(seen[row].get(name, 0) for row in expected)
+        common[name] = math.log((shown + _HALF) / (total + _HALF * len(names))) - math.log(max(mean, LEAST))
+    found = {}
+    for row, shares in expected.items():
+        prior, count = shifted(shares, common), sum(seen[row].values())
+        worth = _WORTH + earlier
+        found[row] = {
+            name: math.log((seen[row].get(name, 0) + worth * prior[name]) / (count + worth))
+            - math.log(max(implied[row][name], LEAST))
+            for name in names
+        }
+    return found
+
+
+def shifted(shares: Mapping[str, float], bias: Mapping[str, float]) -> dict[str, float]:
+    """Shares times exp(bias), of sum 1."""
+    raw = {name: min(max(share, LEAST), 1.0) * math.exp(bias.get(name, 0.0)) for name, share in shares.items()}
+    total = sum(raw.values())
+    return {name: one / total for name, one in raw.items()}
