@@ -32,21 +32,23 @@ def test_population_preference_counts_its_parts() -> None:
     assert "populations of 16 prompts: 512 images, 25,600 denoiser evaluations" in lines
     # 4 wordings of 16 prompts, alone and with each of 2 classes; 8 draws of each image, of winners under both
     assert "cache of prompts and the reference's errors: 6,336 denoiser evaluations" in lines
-    assert "holding them: at most 2,400 denoiser evaluations, differentiated" in lines
-    assert "training, 300 steps of 32 images: at most 9,600 denoiser evaluations, differentiated" in lines
-    # 12 images of 16 prompts, 2 that name a class of each, 2 of each of 9 houses; the plain model twice for these
-    assert "3 looks of 242 images: at most 776 images, 38,800 denoiser evaluations" in lines
+    assert "holding them: at most 2,560 denoiser evaluations, differentiated" in lines
+    assert "training, 320 steps of 32 images: at most 10,240 denoiser evaluations, differentiated" in lines
+    # 12 images of 16 prompts, 6 that name a class of each, 6 of each of 9 houses; the plain model twice for these
+    assert "3 looks of 342 images: at most 1,176 images, 58,800 denoiser evaluations" in lines
+    # 32 of 16 prompts, after 40 and after 80 of the 120 steps that settle
+    assert "images that check them, 2 times: 1,024 images, 51,200 denoiser evaluations" in lines
     assert lines[-1] == "folder: fits/population-preference-gender"
 
 
 def test_what_is_asked_for_beside_it_is_counted_too() -> None:
     spec = "population-preference:refresh=50,prior=4,sweep=20,against=sigmoid+prompt-mix,controls=0"
     lines = planned(spec, "skewville", "--concept", "gender")
-    # after 50, 100, ... and 250 of 300 steps, the losers alone
-    assert any(line.startswith("losers made anew, 5 times: at most 1,280 images") for line in lines)
+    # after 50, 100, ... and 300 of 320 steps, the losers alone
+    assert any(line.startswith("losers made anew, 6 times: at most 1,536 images") for line in lines)
     assert "images that are held: 36 images, 1,800 denoiser evaluations" in lines
     assert "6 weights of the adapter: 1,920 images, 96,000 denoiser evaluations" in lines
-    assert "against sigmoid, training: at most 9,600 denoiser evaluations, differentiated" in lines
+    assert "against sigmoid, training: at most 10,240 denoiser evaluations, differentiated" in lines
     # plain, prompt-mix, population, sigmoid: 12 images of 16 prompts each
     assert "table of 4 models: 768 images, 38,400 denoiser evaluations" in lines
 
@@ -64,8 +66,8 @@ def test_minutes_follow_from_what_fits_took_here(cache: Path) -> None:
     keep_timing("skewville", 4_000, 0.5)  # too short to say anything
     assert evaluations_per_second("skewville") is None
     keep_timing("skewville", 4_000, 10.0)
-    # 60 images of 16 prompts: 48,000 evaluations at 400 a second are two minutes
-    assert "minutes: about 5.0, at 400 evaluations a second as measured here" in planned("noise-selection", "skewville")
+    # 150 images of 16 prompts, and 10 readings of each under two classes: 168,000 evaluations at 400 a second
+    assert "minutes: about 7.0, at 400 evaluations a second as measured here" in planned("noise-selection", "skewville")
 
 
 @pytest.mark.parametrize(

@@ -250,6 +250,18 @@ def test_the_chances_do_not_depend_on_what_is_predicted(scale: float) -> None:
     assert torch.allclose(implied_chances(own, classes), other, atol=1e-5)
 
 
+def test_the_chances_are_the_best_that_are_none_below_zero() -> None:
+    rng = torch.Generator().manual_seed(3)
+    own, classes = torch.randn(40, 6, generator=rng), torch.randn(40, 3, 6, generator=rng)
+    found = implied_chances(own, classes)
+    grid = torch.tensor([[a, b, 100 - a - b] for a in range(101) for b in range(101 - a)]) / 100
+    misses = ((grid @ classes) - own[:, None]).square().sum(dim=2)
+    best = misses.min(dim=1).values
+    reached = ((found[:, None] @ classes)[:, 0] - own).square().sum(dim=1)
+    assert (reached <= best + 0.02).all()
+    assert (found <= 2e-3).any()  # at the edge, too
+
+
 def test_classes_that_the_model_does_not_tell_apart_leave_a_finite_answer() -> None:
     found = implied_chances(torch.ones(1, 4, 8, 8), torch.ones(1, 3, 4, 8, 8))
     assert torch.isfinite(found).all()

@@ -22,25 +22,35 @@ from evenhand.errors import InputError
 from evenhand.host.sites import Call, Predictions, Site, Step
 
 _LEAST = 1e-3
-"""Least squares leave [0, 1] a little; chances are kept inside."""
+"""No chance is smaller: its log-odds would be infinite."""
+_OUT = 1e9
+"""Added to the square of a class that is left out."""
 
 Words = Mapping[str, str]
 """Class -> words that name it behind a prompt."""
 
 
 def implied_chances(own: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
-    """Chances of the classes, (images, classes), that sum to 1.
+    """Chances of the classes, (images, classes), that sum to 1, by least squares over weights that are none below 0.
 
     Args:
         own: predictions under the images' own prompts, (images, ...).
         classes: under the prompts that name a class, (images, classes, ...); two or more.
+
+    A class whose weight comes out below 0 is left out and the others are solved again, so that one that lies between
+    two others is not bought with a negative share of a third.
     """
-    apart = (classes[:, :-1] - classes[:, -1:]).flatten(2).double()
-    rest = (own - classes[:, -1]).flatten(1).double()
-    left = apart @ apart.mT
-    # where the model makes no difference between two classes, the least-norm solution leaves both alone
-    first = (torch.linalg.pinv(left) @ (apart @ rest[..., None]))[..., 0]
-    weights = torch.cat([first, 1 - first.sum(dim=1, keepdim=True)], dim=1).clamp(_LEAST, 1)
+    apart = (classes - own[:, None]).flatten(2).double()
+    products = apart @ apart.mT
+    size = products.diagonal(dim1=1, dim2=2).mean(dim=1)[:, None, None].clamp(min=1e-12)
+    products = products / size + 1e-9 * torch.eye(products.shape[1], device=products.device, dtype=products.dtype)
+    left_out = torch.zeros_like(products[..., 0])
+    weights = left_out
+    for _ in range(products.shape[1]):
+        weights = torch.linalg.solve(products + torch.diag_embed(_OUT * left_out), torch.ones_like(left_out))
+        weights = weights / weights.sum(dim=1, keepdim=True)
+        left_out = torch.maximum(left_out, (weights < 0).double())
+    weights = (weights * (1 - left_out)).clamp(_LEAST, 1)
     return (weights / weights.sum(dim=1, keepdim=True)).float()
 
 

@@ -25,7 +25,7 @@ from evenhand.metrics.intervals import clopper_pearson_upper
 NAME = "noise-selection"
 _LOOKS = (0.08, 0.12, 0.16, 0.2, 0.28, 0.4)
 """Of the steps, after which a first look is tried; the cheapest for the concept's own target is taken."""
-_CHECKS = (0.4, 0.56, 0.72)
+_CHECKS = (0.56, 0.72, 0.88, 0.96)
 """At which the class of a noise that is finished is read; the one that is right most often is taken."""
 _LEAST_ACCURACY = 0.6
 Shares = Mapping[str, Mapping[str, float]]
