@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -24,7 +25,7 @@ def step(timestep: float = 500.0, index: int = 0) -> Step:
     return Step(index=index, total=10, timestep=timestep, after=timestep - 100, level=level, guidance=2.0)
 
 
-def landmarks(axes: torch.Tensor, levels: dict[str, list[list[float]]], **more: bool) -> Landmarks:
+def landmarks(axes: torch.Tensor, levels: dict[str, list[list[float]]], **more: Any) -> Landmarks:
     moments = len(next(iter(levels.values())))
     times = torch.linspace(1000, 0, moments) if moments > 1 else torch.tensor([500.0])
     return Landmarks(
@@ -173,3 +174,40 @@ def test_the_toy_shows_the_share_of_the_closed_form(prompt: str) -> None:
         rng = torch.Generator().manual_seed(3)
         latents = call(prompt, num_inference_steps=30, num_images_per_prompt=1500, generator=rng).images
     assert shares_of(latents, ToyWorld())[0] == pytest.approx(1 / (1 + math.exp(-2)), abs=0.03)
+
+
+COUNTERED = landmarks(
+    torch.tensor([[2.0, 0.0, 0.0]]),
+    {"female": [[1.5]], "male": [[-0.5]]},
+    counters={"female": torch.tensor([0.0, 3.0, 0.0])},
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "strength", "found"),
+    [
+        ("female", 1.0, [3.0, -4.5, 0.0]),  # moved by 1.5 axes, so 1.5 x 3 is taken off
+        ("female", 0.5, [1.5, -2.25, 0.0]),
+        ("male", 1.0, [-1.0, 0.0, 0.0]),  # this class has none
+        ("female:0.75+male:0.25", 1.0, [2.0, -2.25, 0.0]),  # 1 axis, of .75 x 3
+    ],
+)
+def test_a_counter_goes_along_as_far_as_the_image_is_moved(name: str, strength: float, found: list[float]) -> None:
+    assert applied({"gender": COUNTERED}, [pinned("gender", name, strength)], torch.zeros(1, 3)).tolist() == [found]
+
+
+def test_a_counter_leaves_what_shows_its_class_already() -> None:
+    there = torch.tensor([[3.0, 7.0, 8.0]])
+    assert torch.allclose(applied({"gender": COUNTERED}, [pinned("gender", "female")], there), there)
+
+
+def test_a_counter_of_one_concept_follows_that_concept_alone() -> None:
+    other = landmarks(torch.tensor([[0.0, 0.0, 1.0]]), {"old": [[4.0]], "young": [[0.0]]})
+    marks = {"age": other, "gender": COUNTERED}
+    moved = applied(marks, [(*pinned("age", "old"), *pinned("gender", "female"))], torch.tensor([[3.0, 0.0, 0.0]]))
+    assert moved.tolist() == [[3.0, 0.0, 4.0]]  # the gender was there
+
+
+def test_a_counter_of_another_shape_is_refused() -> None:
+    with pytest.raises(InputError, match=r"a counter of \(2,\); expected \(3,\)"):
+        landmarks(torch.eye(3)[:1], {"a": [[1.0]]}, counters={"a": torch.zeros(2)})

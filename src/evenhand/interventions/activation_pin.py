@@ -10,6 +10,9 @@ with the axes A, the coordinates l_c(t) of class c at timestep t, their mean m(t
 At s = 1 the coordinate is that of the class, below it is moved a part of the way, and above it lies farther out from
 where the classes meet, for sites that the rest of the denoiser follows only in part; a class in the middle stays there.
 At 0 nothing happens. Axes of several concepts are solved together, so that one does not move the other.
+
+What showing a class moves beside it, in layers that follow, may be countered: a vector of the class's own goes along,
+as long as the image is moved, in units of the axes' mean length.
 """
 
 from __future__ import annotations
@@ -37,6 +40,7 @@ class Landmarks:
             tied to one image size; linearly independent.
         timesteps: (moments,), falling; the schedule's, of 0 to 1,000.
         levels: class -> (moments, axes): the coordinates of its mean activation.
+        counters: class -> (channels[, height, width]), taken off an image that is moved by one axis's length.
         one_sided: only coordinates above the class's are moved, down to it; for what must not appear.
 
     Raises:
@@ -47,6 +51,7 @@ class Landmarks:
     axes: torch.Tensor
     timesteps: torch.Tensor
     levels: Mapping[str, torch.Tensor]
+    counters: Mapping[str, torch.Tensor] = dataclasses.field(default_factory=dict)
     one_sided: bool = False
 
     def __post_init__(self) -> None:
@@ -57,6 +62,10 @@ class Landmarks:
                 f"landmarks at {self.module} have axes of shape {tuple(self.axes.shape)} and levels {shapes}; expected "
                 f"(axes, channels[, height, width]) and levels of shape {wanted}"
             )
+        place = tuple(self.axes.shape[1:])
+        for one in self.counters.values():
+            if tuple(one.shape) != place:
+                raise InputError(f"landmarks at {self.module} have a counter of {tuple(one.shape)}; expected {place}")
 
     def target(self, name: str, timestep: float, strength: float) -> torch.Tensor:
         """The coordinates that an image of the class, or of a mixture of classes, is moved to, (axes,)."""
@@ -66,6 +75,11 @@ class Landmarks:
             return own
         middle = torch.stack([self._at(level, timestep) for level in self.levels.values()]).mean(dim=0)
         return middle + strength * (own - middle)
+
+    def counter(self, name: str) -> torch.Tensor | None:
+        """What goes along with a class, or with a mixture of classes, (values,); None for nothing."""
+        parts = [weight * self.counters[one] for one, weight in mixture(name).items() if one in self.counters]
+        return torch.stack(parts).sum(dim=0).flatten() if parts else None
 
     def _at(self, level: torch.Tensor, timestep: float) -> torch.Tensor:
         """Interpolated between the moments."""
@@ -167,7 +181,7 @@ class PinEffect:
             return output
         seen = self._seen(output)
         change = self._change(step, seen @ self._dual.to(seen).T)
-        moved = change @ self._flat.to(seen)
+        moved = change @ self._flat.to(seen) - self._countered(change)
         for row, norm in enumerate(moved.norm(dim=1).tolist()):
             self._moved[row] += norm
         chosen = torch.tensor([bool(one) for one in self._pins], device=output.device)
@@ -198,6 +212,23 @@ class PinEffect:
                     change[row, start:stop] = min(1.0, strength) * miss
                 start = stop
         return change
+
+    def _countered(self, change: torch.Tensor) -> torch.Tensor:
+        """What is taken off with what is moved, (images, values)."""
+        flat = self._flat.to(change)
+        found = change.new_zeros(len(change), flat.shape[1])
+        for row, some in enumerate(self._pins):
+            wanted = {pin.concept: pin.name for pin in some}
+            start = 0
+            for name in self._names:
+                landmarks = self._pin.landmarks[name]
+                own = slice(start, start + len(landmarks.axes))
+                start = own.stop
+                counter = landmarks.counter(wanted[name]) if name in wanted else None
+                if counter is not None:
+                    length = (change[row, own] @ flat[own]).norm() / flat[own].norm(dim=1).mean()
+                    found[row] += length * counter.to(change)
+        return found
 
     def _seen(self, output: torch.Tensor) -> torch.Tensor:
         """What the axes are read from, (images, values), in float32."""

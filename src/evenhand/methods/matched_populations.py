@@ -34,19 +34,27 @@ def matched_weights(labels: Mapping[str, Labels], reference: Labels) -> dict[str
         labels: class -> of its images.
         reference: of the images whose shares they are to have; any number.
     """
-    columns = range(len(next(iter(reference), ())))
-    shown = {column: [_shares([row[column] for row in some]) for some in labels.values()] for column in columns}
-    used = [
-        column
-        for column, shares in shown.items()
-        if max((_variation(one, other) for one, other in itertools.combinations(shares, 2)), default=0.0) <= _ABOUT
-    ]
-
+    used = comparable(labels)
     found = {}
     for name, some in labels.items():
         mine = [column for column in used if _apart([row[column] for row in some], [row[column] for row in reference])]
         found[name] = matching_weights(*([tuple(row[k] for k in mine) for row in rows] for rows in (some, reference)))
     return found
+
+
+def comparable(labels: Mapping[str, Labels]) -> tuple[int, ...]:
+    """Numbers of the attributes that the classes are not about: their shares differ by half at most.
+
+    Args:
+        labels: class -> of its images.
+    """
+    columns = range(len(next((row for some in labels.values() for row in some), ())))
+    shown = {column: [_shares([row[column] for row in some]) for some in labels.values()] for column in columns}
+    return tuple(
+        column
+        for column, shares in shown.items()
+        if max((_variation(one, other) for one, other in itertools.combinations(shares, 2)), default=0.0) <= _ABOUT
+    )
 
 
 def matching_weights(labels: Labels, reference: Labels) -> np.ndarray:

@@ -64,7 +64,7 @@ def fit_noise_selection(fitting: Fitting, values: Mapping[str, Any]) -> Fitted:
     looks = _LOOKS if given is None else (given,)
     seen = _seen(fitting, trials, concept, int(values["images"]), {*looks, *_CHECKS})
     natural, uppers = _natural(seen, concept)
-    accuracies = {share: _accuracy(seen, concept, natural, share) for share in seen.chances}
+    accuracies = {share: _accuracy(seen, concept, share) for share in seen.chances}
     check = max(_CHECKS, key=lambda share: (accuracies[share], -share))
     if accuracies[check] < _LEAST_ACCURACY:
         raise DeclinedError(
@@ -89,7 +89,7 @@ def fit_noise_selection(fitting: Fitting, values: Mapping[str, Any]) -> Fitted:
         **{f"natural {name}": {row: round(s[name], 4) for row, s in natural.items()} for name in concept.class_names},
         **{f"upper {name}": {row: round(s[name], 4) for row, s in uppers.items()} for name in concept.class_names},
         **{f"least {name}": {row: least for row, (_, least) in some.items()} for name, some in bars[look].items()},
-        **{f"shown {name}": _cuts(seen, concept, natural, check, name) for name in concept.class_names},
+        **{f"shown {name}": _middles(seen, concept, check, name) for name in concept.class_names},
         "look": {"": look},
         "check": {"": check},
     }
@@ -131,19 +131,18 @@ def _mixed(seen: Seen) -> torch.Tensor:
     return found if found.any() else ~found
 
 
-def _accuracy(seen: Seen, concept: Concept, natural: Shares, share: float) -> float:
-    """Balanced accuracy of what lies above the cuts of its rows, the mean over the classes; a coin is right in .5.
+def _accuracy(seen: Seen, concept: Concept, share: float) -> float:
+    """Balanced accuracy of what lies above the middles of its rows, the mean over the classes; a coin is right in .5.
 
     Over the images of rows that show two classes or more.
     """
     kept, rates = _mixed(seen), []
     for place, name in enumerate(concept.class_names):
-        odds = log_odds(seen.chances[share].log(), place)
-        own = {row: _cut(odds[_of(seen, row)], parts[name]) for row, parts in natural.items()}
-        cuts = torch.tensor([own[row] for row in seen.rows])
+        middles = _middles(seen, concept, share, name)
         mine = seen.labels == place
         if (kept & mine).any() and (kept & ~mine).any():
-            right = (odds >= cuts) == mine
+            odds = log_odds(seen.chances[share].log(), place)
+            right = (odds >= torch.tensor([middles[row] for row in seen.rows])) == mine
             rates += [float(right[kept & some].float().mean()) for some in (mine, ~mine)]
     return sum(rates) / len(rates) if rates else 0.0
 
@@ -177,10 +176,21 @@ def _bars(
     return bars
 
 
-def _cuts(seen: Seen, concept: Concept, natural: Shares, share: float, name: str) -> dict[str, float]:
-    """Row -> log-odds from which on a class is taken to be shown."""
-    odds = log_odds(seen.chances[share].log(), concept.class_names.index(name))
-    return {row: round(_cut(odds[_of(seen, row)], parts[name]), 4) for row, parts in natural.items()}
+def _middles(seen: Seen, concept: Concept, share: float, name: str) -> dict[str, float]:
+    """Row -> log-odds from which on a class is taken to be shown: between the medians of its images and of others.
+
+    A row that shows one or the other only has those of all rows.
+    """
+    place = concept.class_names.index(name)
+    odds, mine = log_odds(seen.chances[share].log(), place), seen.labels == place
+
+    def middle(among: torch.Tensor) -> float | None:
+        sides = [odds[among & one] for one in (mine, ~mine)]
+        return sum(float(one.median()) for one in sides) / 2 if all(map(len, sides)) else None
+
+    overall = middle(_of(seen, "")) or 0.0
+    found = {row: middle(_of(seen, row)) for row in (*dict.fromkeys(seen.rows), "")}
+    return {row: round(overall if one is None else one, 4) for row, one in found.items()}
 
 
 def _of(seen: Seen, row: str) -> torch.Tensor:

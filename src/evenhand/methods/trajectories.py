@@ -55,6 +55,17 @@ class MeanActivation:
         """Whether the images' own outputs are there."""
         return self._each is not None
 
+    def deviations(self) -> torch.Tensor:
+        """What each image gives less the mean of all, over the steps, (images, ...).
+
+        Raises:
+            RuntimeError: the images' own outputs were not kept, or were weighed already.
+        """
+        if self._each is None:
+            raise RuntimeError("the outputs of single images are not there; make it with each=True, and weigh later")
+        total = torch.stack([torch.cat(batches).float() for batches in self._each]).mean(dim=0)
+        return total - total.mean(dim=0)
+
     def weigh(self, weights: torch.Tensor) -> None:
         """From now on the means are weighted ones; the images' own outputs are dropped.
 

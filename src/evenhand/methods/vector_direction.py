@@ -226,6 +226,7 @@ def tensors_of(direction: Direction) -> dict[str, torch.Tensor]:
             found[f"{part.module}/axes"] = part.landmarks.axes
             found[f"{part.module}/timesteps"] = part.landmarks.timesteps
             found |= {f"{part.module}/level/{name}": level for name, level in part.landmarks.levels.items()}
+            found |= {f"{part.module}/counter/{name}": one for name, one in part.landmarks.counters.items()}
     return found
 
 
@@ -252,6 +253,7 @@ def _stored(module: str, tensors: Mapping[str, torch.Tensor], safety: bool) -> P
             axes=tensors["axes"],
             timesteps=tensors["timesteps"],
             levels=under("level/"),
+            counters=under("counter/"),
             one_sided=safety,
         )
     return Part(module=module, vectors=under("vector/"), landmarks=landmarks)

@@ -18,10 +18,11 @@ from evenhand.interventions.storage import Card, Frame
 from evenhand.methods.class_texts import Texts, concept_of
 from evenhand.methods.decision_map import decision_map
 from evenhand.methods.fitting import Fitted, Fitting, Preview, Work
+from evenhand.methods.vector_counters import COUNTER_IMAGES, countered
 from evenhand.methods.vector_direction import NAME, SAFE, Direction, Part, StrengthOf, closed_form, tensors_of
 from evenhand.methods.vector_estimators import Rounds, reconstruction, score_matching
 from evenhand.methods.vector_quality import controls, leakage, split_half, verdict
-from evenhand.methods.vector_runs import TRIAL_IMAGES, run_texts
+from evenhand.methods.vector_runs import TRIAL_IMAGES, TextRuns, run_texts
 from evenhand.methods.vector_sites import candidate_sites, modules_of
 from evenhand.methods.vector_trials import (
     LATE,
@@ -73,7 +74,9 @@ def fit_concept_vector(fitting: Fitting, values: Mapping[str, Any]) -> Fitted:
         before = fitting.host.evaluations
         chosen = _estimated(fitting, concept, texts, chosen, values["estimator"], values["act"])
         work = (fitting.host.evaluations - before) / (len(texts.classes) - safety)
-    chosen, strengths = _calibrated(trials, chosen, texts.shown, enough, values)
+    begun, gentle = _begun(trials, chosen, texts.shown, enough, values)
+    chosen, taken_back = _countered(begun, seen, texts.shown, values)
+    strengths = _strengths(trials, chosen, texts.shown, enough, values, gentle=gentle)
     cosines = [
         split_half(*({name: one.by_step(half).mean(dim=0) for name, one in means[module].items()} for half in (0, 1)))
         for module in modules[chosen.site]
@@ -82,6 +85,7 @@ def fit_concept_vector(fitting: Fitting, values: Mapping[str, Any]) -> Fitted:
         "sites_tried": tried,
         "evaluations_per_class": work,
         "matched": seen.matched,
+        "countered": taken_back,
         **_examine(trials, seen.others, texts, chosen, strengths, min(cosines), seen.plain),
     }
     if values["map"]:
@@ -104,6 +108,9 @@ def work_of_vectors(preview: Preview, values: Mapping[str, Any]) -> list[Work]:
         found.append(Work(what="pictures to read by, where no judge knows the concept", **more, at_most=True))
     if least:
         found.append(Work(what="calibration, where every prompt succeeds at the first strength", images=least))
+    if least and concept.kind != "safety" and values["act"] != "add" and values["estimator"] == "mean-difference":
+        images = COUNTER_IMAGES * (1 + 2 * len(texts.shown))
+        found.append(Work(what="counters, where other attributes are known", images=images, at_most=True))
     if values["map"]:
         found.append(Work(what="map of the sites", images=int(values["map"]) * rows))
     return found
@@ -188,27 +195,54 @@ def _choose(
     return best[1], best[2], tried
 
 
-def _calibrated(
+def _begun(
     trials: Trials, chosen: Direction, classes: Sequence[str], enough: float, values: Mapping[str, Any]
-) -> tuple[Direction, dict[str, dict[str, float]]]:
-    """When the vectors begin to act, and how strongly, for each class and row.
+) -> tuple[Direction, bool]:
+    """The direction with the step from which on it acts, and whether less than its whole way is to be tried.
 
     What is pinned begins as late as still shows every class, since what has been decided by then stays as it is; where
     it must act from the first step on, less than the whole way is tried.
     """
+    if not (values["calibrate"] and enough == SITE_STRENGTHS[0] and _pins(trials, values)):
+        return chosen, False
+
+    def show_from(start: float) -> Callable[[str, float], Sequence[Attachable]]:
+        return dataclasses.replace(chosen, start=start).show
+
+    latest = LATE[0] if trials.fitting.knows(trials.concept) else UNJUDGED
+    begun = dataclasses.replace(chosen, start=latest_start(trials, show_from, classes, latest))
+    return begun, begun.start == 0
+
+
+def _countered(
+    chosen: Direction, seen: TextRuns, classes: Sequence[str], values: Mapping[str, Any]
+) -> tuple[Direction, dict[str, Any]]:
+    """With counters for what is moved beside the concept, where the fit judge knows what that could be."""
+    modules = {part.module for part in chosen.parts}
+    if not (values["calibrate"] and _pins(seen.trials, values) and modules <= seen.contrasts.keys()):
+        return chosen, {}
+    known = {module: seen.contrasts[module] for module in modules}
+    return countered(seen.trials, seen.others, chosen, known, classes)
+
+
+def _pins(trials: Trials, values: Mapping[str, Any]) -> bool:
+    return trials.concept.kind != "safety" and values["act"] == "pin"
+
+
+def _strengths(
+    trials: Trials,
+    chosen: Direction,
+    classes: Sequence[str],
+    enough: float,
+    values: Mapping[str, Any],
+    *,
+    gentle: bool,
+) -> dict[str, dict[str, float]]:
+    """How strongly, for each class and row."""
     if not values["calibrate"]:
-        return chosen, {name: {"": enough} for name in classes}
+        return {name: {"": enough} for name in classes}
     least = STRENGTHS[0] if enough == SITE_STRENGTHS[0] else SITE_STRENGTHS[0]
-    gentle = trials.concept.kind != "safety" and values["act"] == "pin" and least == STRENGTHS[0]
-    if gentle:
-
-        def show_from(start: float) -> Callable[[str, float], Sequence[Attachable]]:
-            return dataclasses.replace(chosen, start=start).show
-
-        latest = LATE[0] if trials.fitting.knows(trials.concept) else UNJUDGED
-        begun = dataclasses.replace(chosen, start=latest_start(trials, show_from, classes, latest))
-        chosen, gentle = begun, begun.start == 0
-    return chosen, calibrate(trials, chosen.show, classes, int(values["calibrate"]), least, gentle=gentle)
+    return calibrate(trials, chosen.show, classes, int(values["calibrate"]), least, gentle=gentle)
 
 
 def _estimated(

@@ -14,8 +14,9 @@ from evenhand.host.runs import Runs
 from evenhand.methods.class_texts import Texts, in_rows
 from evenhand.methods.fitting import Fitting
 from evenhand.methods.latent_reader import LatentReader, latents_of
-from evenhand.methods.matched_populations import matched_weights, worth
+from evenhand.methods.matched_populations import Labels, matched_weights, worth
 from evenhand.methods.trajectories import MeanActivation
+from evenhand.methods.vector_counters import Contrasts, contrasts
 from evenhand.methods.vector_sites import class_means, pictures
 from evenhand.methods.vector_trials import Trials
 from evenhand.records import Sample
@@ -40,6 +41,7 @@ class TextRuns:
         trials: makes and reads images.
         others: attributes that should stay as they are.
         plain: images without any intervention; the controls are compared with them.
+        contrasts: how classes of the other attributes differ at each module, where single images were kept.
         matched: class -> how many equally weighted images its own are worth, once their other attributes have the
             shares of the plain ones; empty where they are not weighted.
         evaluations: of the denoiser for each text.
@@ -49,6 +51,7 @@ class TextRuns:
     trials: Trials
     others: Sequence[Concept]
     plain: Sequence[Sample]
+    contrasts: Contrasts
     matched: Mapping[str, float]
     evaluations: float
 
@@ -86,8 +89,21 @@ def run_texts(
             more, neutral = class_means(host, {NEITHER: texts.neutral}, modules, runs, spatial=spatial, each=weigh)
             means = {module: {**more[module], **some} for module, some in means.items()}
             made = {**made, **neutral}
-    matched = _weigh(fitting, others, means, made, plain) if weigh else {}
-    return TextRuns(means=means, trials=trials, others=others, plain=plain, matched=matched, evaluations=evaluations)
+    known: Contrasts = {}
+    matched: dict[str, float] = {}
+    if weigh and all(one.weighable for some in means.values() for one in some.values()):
+        labels = {name: fitting.read(some, others) for name, some in made.items()}
+        known = contrasts(means, labels, others)
+        matched = _weigh(means, labels, fitting.read(plain, others))
+    return TextRuns(
+        means=means,
+        trials=trials,
+        others=others,
+        plain=plain,
+        contrasts=known,
+        matched=matched,
+        evaluations=evaluations,
+    )
 
 
 def _in_rows(fitting: Fitting, concept: Concept, texts: Texts, name: str, runs: Runs) -> list[Sample]:
@@ -97,18 +113,9 @@ def _in_rows(fitting: Fitting, concept: Concept, texts: Texts, name: str, runs: 
     return [] if set(prompts) == {text} else pictures(fitting.host, prompts, runs)
 
 
-def _weigh(
-    fitting: Fitting,
-    others: Sequence[Concept],
-    means: Means,
-    made: Mapping[str, Sequence[Sample]],
-    plain: Sequence[Sample],
-) -> dict[str, float]:
+def _weigh(means: Means, labels: Mapping[str, Labels], plain: Labels) -> dict[str, float]:
     """Weighs the images of each class so that other attributes have their shares in plain images."""
-    if not all(one.weighable for some in means.values() for one in some.values()):
-        return {}
-    labels = {name: fitting.read(some, others) for name, some in made.items()}
-    weights = matched_weights(labels, fitting.read(plain, others))
+    weights = matched_weights(labels, plain)
     for some in means.values():
         for name, one in some.items():
             one.weigh(torch.from_numpy(weights[name]))

@@ -1,0 +1,177 @@
+"""What a vector moves beside its concept is taken back, by as much as trying says."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+
+from evenhand.concepts.library import load_concept
+from evenhand.concepts.prompts import PromptRow
+from evenhand.host.noise_level import NoiseLevel
+from evenhand.host.sites import Call, Step
+from evenhand.interventions.activation_pin import Landmarks
+from evenhand.methods.trajectories import MeanActivation
+from evenhand.methods.vector_counters import Shift, contrasts, countered, mended, shift_of, with_counters
+from evenhand.methods.vector_direction import Direction, Part, direction_of, tensors_of
+from evenhand.methods.vector_trials import Trials
+from evenhand.records import Request
+
+SKIN, GENDER = load_concept("skin"), load_concept("gender")
+LEVEL = NoiseLevel(alpha=0.6, sigma=0.8, prediction="epsilon")
+
+
+def activations(rows: Sequence[Sequence[float]]) -> MeanActivation:
+    """Of images at two steps; the second gives twice the first."""
+    seen = MeanActivation("mid_block", spatial=True, each=True)
+    for index in (0, 1):
+        step = Step(index=index, total=2, timestep=900.0 - index, after=0.0, level=LEVEL, guidance=1.0)
+        seen.shift(step, torch.tensor(rows)[:, :, None, None] * (1 + index))
+    return seen
+
+
+def test_classes_are_contrasted_within_their_texts() -> None:
+    """The second text lies 100 away from the first, and shows fewer dark people; that says nothing of dark."""
+    labels = {
+        "old": [(name, gender) for name in ("dark", "light") for gender in ("female", "male") for _ in range(4)],
+        "young": [(name, gender) for name in ("dark", "light") for gender in ("female", "male") for _ in range(4)],
+    }
+    value = {"dark": 3.0, "light": 1.0}
+    means = {
+        "mid_block": {
+            text: activations([[value[skin] + away, float(gender == "male")] for skin, gender in labels[text]])
+            for text, away in (("old", 0.0), ("young", 100.0))
+        }
+    }
+    found = contrasts(means, labels, [SKIN, GENDER])["mid_block"]
+    # over two steps, x and 2 x, on the mean 1.5 x
+    assert found["skin", "dark"].flatten().tolist() == pytest.approx([3.0, 0.0], abs=1e-2)
+    assert found["gender", "male"].flatten().tolist() == pytest.approx([0.0, 1.5], abs=1e-2)
+    assert ("skin", "medium") not in found  # nobody shows it
+
+
+def test_what_the_texts_are_about_has_no_contrast() -> None:
+    labels = {"one": [("dark", "female"), ("light", "male")] * 8, "two": [("light", "female"), ("light", "male")] * 8}
+    labels["one"] = [("dark", gender) for _, gender in labels["one"]]
+    means = {"mid_block": {name: activations([[0.0, 1.0]] * 16) for name in labels}}
+    assert {key for key, _ in contrasts(means, labels, [SKIN, GENDER])["mid_block"]} == {"gender"}
+
+
+def test_a_shift_is_certain_by_its_own_error() -> None:
+    plain = ["light"] * 100
+    steered = ["dark"] * 10 + ["light"] * 90
+    found = shift_of(("light", "medium", "dark"), plain, steered)
+    assert found.values == pytest.approx({"light": -0.1, "medium": 0.0, "dark": 0.1})
+    # two classes moved by .1, each with variance .1 x .9 / 100: 1 - 2 (.0009) / 2 (.01)
+    assert found.certain == pytest.approx(0.91)
+    assert found.size == pytest.approx(0.02)
+
+
+def test_chance_is_not_taken_back() -> None:
+    both_ways = shift_of(("a", "b"), ["a"] * 9 + ["b"] * 9, ["b"] * 5 + ["a"] * 4 + ["a"] * 4 + ["b"] * 5)
+    assert both_ways.certain == 0
+    assert shift_of(("a", "b"), ["a"], ["a"]) == Shift(values={"a": 0.0, "b": 0.0}, certain=0.0)
+
+
+@pytest.mark.parametrize(
+    ("after", "amount"),
+    # .3 took back half: twice as much; all of it: as much; twice of it: half as much; a tenth: twice, no more
+    [(0.04, 0.6), (0.0, 0.3), (-0.08, 0.15), (0.072, 0.6), (0.08, 0.0), (0.1, 0.0)],
+)
+def test_the_amount_is_mended_by_what_it_did(after: float, amount: float) -> None:
+    before = Shift(values={"dark": 0.08, "light": -0.08}, certain=1.0)
+    assert mended(0.3, before, Shift(values={"dark": after, "light": -after}, certain=1.0)) == pytest.approx(amount)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Picture:
+    request: Request
+    dark: bool
+
+
+class _Fitting:
+    """A model whose share of dark skin rises by .2 with the vector, and falls by .5 for each counter's length."""
+
+    def __init__(self) -> None:
+        self.made = 0
+
+    def make(self, interventions: Sequence[Any], requests: Sequence[Request]) -> list[_Picture]:
+        share = 0.3
+        if interventions:
+            (pin,) = interventions
+            name = pin.pins(Call(prompts=None, images=1))[0][0].name
+            counter = pin.landmarks["age"].counters.get(name, torch.zeros(3))
+            share += (0.2 if name == "old" else 0.0) - 0.5 * float(counter[1])
+        self.made += len(requests)
+        return [_Picture(one, number < share * len(requests)) for number, one in enumerate(requests)]
+
+    def read(self, samples: Sequence[_Picture], concepts: Sequence[Any]) -> list[tuple[str, ...]]:
+        return [("dark" if one.dark else "light",) for one in samples]
+
+
+def direction() -> Direction:
+    marks = Landmarks(
+        module="mid_block",
+        axes=torch.tensor([[1.0, 0.0, 0.0]]),
+        timesteps=torch.tensor([500.0]),
+        levels={"young": torch.tensor([[0.0]]), "old": torch.tensor([[1.0]])},
+    )
+    vectors = {"young": torch.zeros(3), "old": torch.ones(3)}
+    return Direction(
+        concept="age", site="mid_block", parts=(Part(module="mid_block", vectors=vectors, landmarks=marks),)
+    )
+
+
+def taken_back() -> tuple[Direction, dict[str, Any], _Fitting]:
+    fitting: Any = _Fitting()
+    trials = Trials(
+        fitting=fitting,
+        concept=load_concept("age"),
+        rows=tuple(PromptRow(name=name, templates=(f"a photo of a {name}",)) for name in ("nurse", "baker")),
+        read=lambda samples: [None] * len(samples),
+        seed=0,
+    )
+    contrast = torch.tensor([0.0, 1.0, 0.0])
+    known = {"mid_block": {("skin", "dark"): contrast, ("skin", "light"): -contrast}}
+    return *countered(trials, [SKIN], direction(), known, ("young", "old")), fitting
+
+
+def test_a_share_that_is_moved_comes_back() -> None:
+    found, told, fitting = taken_back()
+    assert set(told) == {"old"}
+    skin = told["old"]["skin"]
+    assert skin["before"] == pytest.approx({"dark": 0.2, "light": -0.2, "medium": 0.0}, abs=0.01)
+    assert skin["tried"]["dark"] < 0  # of the first guess, 2 (.2 + .2) = .8, .5 each is too much
+    (part,) = found.parts
+    assert part.landmarks is not None
+    counter = part.landmarks.counters["old"]
+    assert counter.tolist() == pytest.approx([0.0, 0.4, 0.0], abs=0.03)  # .5 x .4 = .2
+    assert fitting.made == 4 * 192  # plain, young, old and old again
+
+
+def test_a_class_between_two_others_comes_back_by_those() -> None:
+    """Medium has no direction of its own; light fell, and its contrast is what can be moved."""
+    shift = Shift(values={"light": -0.06, "medium": 0.05, "dark": 0.01}, certain=1.0)
+    scale = torch.tensor([0.0, 1.0, 0.0])
+    known = {"mid_block": {("skin", "light"): -scale, ("skin", "medium"): 0 * scale, ("skin", "dark"): scale}}
+    (part,) = with_counters(direction(), known, "old", {"skin": shift}, {"skin": 2.0}).parts
+    assert part.landmarks is not None
+    assert part.landmarks.counters["old"].tolist() == pytest.approx([0.0, 2 * 0.07, 0.0])
+
+
+def test_counters_are_stored(tmp_path: Any) -> None:
+    found, _, _ = taken_back()
+    (part,) = found.parts
+    tensors = tensors_of(found)
+    assert torch.equal(tensors["mid_block/counter/old"], part.landmarks.counters["old"])  # type: ignore[union-attr]
+    stored: Any = dataclasses.make_dataclass("Stored", ["tensors", "card"])
+    frame = dataclasses.make_dataclass("Frame", ["module"])("mid_block")
+    card = dataclasses.make_dataclass("Card", ["concept", "frame", "estimator"])(
+        {"name": "age", "kind": "attribute"}, frame, {}
+    )
+    (again,) = direction_of(stored(tensors, card)).parts
+    assert again.landmarks is not None
+    assert torch.equal(again.landmarks.counters["old"], tensors["mid_block/counter/old"])
