@@ -220,6 +220,13 @@ def test_it_is_saved_and_loaded(host: Host, gender: Fitted, tmp_path: Path) -> N
     assert all((a.latents == b.latents).all() for a, b in zip(one, other, strict=True))
 
 
+def test_what_was_saved_with_trained_judges_is_refused(gender: Fitted) -> None:
+    calibration = {name: table for name, table in gender.card.calibration.items() if name not in ("look", "check")}
+    old = dataclasses.replace(gender, card=dataclasses.replace(gender.card, calibration=calibration))
+    with pytest.raises(InputError, match=r"of an older kind.*fit it again"):
+        interventions(parse_spec("noise-selection"), Setting(fitted=(old,)))
+
+
 @pytest.mark.parametrize(
     ("spec", "said"),
     [

@@ -18,6 +18,7 @@ as long as the image is moved, in units of the axes' mean length.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -168,8 +169,10 @@ class PinEffect:
     def __init__(self, pin: ActivationPin, pins: Sequence[Sequence[Pinned]]) -> None:
         self._pin, self._pins = pin, pins
         self.module = pin.module
-        self._names = tuple(pin.landmarks)
-        axes = torch.cat([pin.landmarks[name].axes.float() for name in self._names])
+        axes = torch.cat([one.axes.float() for one in pin.landmarks.values()])
+        ends = list(itertools.accumulate(len(one.axes) for one in pin.landmarks.values()))
+        # concept -> its own among all axes
+        self._own = {name: slice(a, b) for name, a, b in zip(pin.landmarks, [0, *ends], ends, strict=False)}
         self._flat = axes.flatten(1)
         self._dual = torch.linalg.solve(self._flat @ self._flat.T, self._flat)
         self._shape = tuple(axes.shape[1:])
@@ -199,18 +202,13 @@ class PinEffect:
         """How far each coordinate of each image is moved, (images, axes)."""
         change = torch.zeros_like(coordinates)
         for row, some in enumerate(self._pins):
-            wanted = {pin.concept: pin for pin in some}
-            start = 0
-            for name in self._names:
-                landmarks = self._pin.landmarks[name]
-                stop = start + len(landmarks.axes)
-                if name in wanted:
-                    strength = self._pin.strength * wanted[name].strength
-                    target = landmarks.target(wanted[name].name, step.timestep, strength).to(coordinates)
-                    miss = target - coordinates[row, start:stop]
-                    miss = miss.clamp(max=0) if landmarks.one_sided else miss
-                    change[row, start:stop] = min(1.0, strength) * miss
-                start = stop
+            for pin in some:
+                landmarks, own = self._pin.landmarks[pin.concept], self._own[pin.concept]
+                strength = self._pin.strength * pin.strength
+                target = landmarks.target(pin.name, step.timestep, strength).to(coordinates)
+                miss = target - coordinates[row, own]
+                miss = miss.clamp(max=0) if landmarks.one_sided else miss
+                change[row, own] = min(1.0, strength) * miss
         return change
 
     def _countered(self, change: torch.Tensor) -> torch.Tensor:
@@ -218,13 +216,8 @@ class PinEffect:
         flat = self._flat.to(change)
         found = change.new_zeros(len(change), flat.shape[1])
         for row, some in enumerate(self._pins):
-            wanted = {pin.concept: pin.name for pin in some}
-            start = 0
-            for name in self._names:
-                landmarks = self._pin.landmarks[name]
-                own = slice(start, start + len(landmarks.axes))
-                start = own.stop
-                counter = landmarks.counter(wanted[name]) if name in wanted else None
+            for pin in some:
+                counter, own = self._pin.landmarks[pin.concept].counter(pin.name), self._own[pin.concept]
                 if counter is not None:
                     length = (change[row, own] @ flat[own]).norm() / flat[own].norm(dim=1).mean()
                     found[row] += length * counter.to(change)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from evenhand.concepts.concept import Concept
-from evenhand.errors import DeclinedError, EvenhandWarning
+from evenhand.errors import DeclinedError, EvenhandWarning, InputError
 from evenhand.host.sites import Attachable, Call
 from evenhand.interventions.assignment import Assigned
 from evenhand.interventions.noise_selection import NoiseSelection, Wanted
@@ -48,6 +48,8 @@ def _plans(setting: Setting, values: Mapping[str, Any]) -> list[FitPlan]:
 def _build(setting: Setting, values: Mapping[str, Any]) -> Attachable:
     concept = concept_of(values, setting.concept)
     tables = [one.card.calibration for one in setting.fitted]
+    if not all({"look", "check"} <= one.keys() for one in tables):
+        raise InputError(f"{NAME}: what was saved is of an older kind, with judges of latents; fit it again")
     return NoiseSelection(
         name=NAME,
         factors=tuple(_words(Concept.from_dict(one.card.concept)) for one in setting.fitted),
