@@ -41,7 +41,7 @@ def two_classes(**fields: object) -> Concept:
 
 
 def test_every_concept_that_ships_loads_and_has_a_source() -> None:
-    assert set(concept_names()) == {*PERSON, *ITEMS, "wealth", "unsafe", "inappropriate"}
+    assert set(concept_names()) == {*PERSON, *ITEMS, "wealth", "region", "unsafe", "inappropriate"}
     for name in concept_names():
         concept = load_concept(name)
         assert concept.name == name
@@ -53,7 +53,7 @@ def test_every_concept_that_ships_loads_and_has_a_source() -> None:
 
 @pytest.mark.parametrize("name", concept_names())
 def test_a_concept_survives_json(name: str) -> None:
-    concept = load_concept(name).with_target((0.25, 0.75)) if name != "skin" else load_concept(name)
+    concept = load_concept(name).with_target((0.25, 0.75)) if name not in ("skin", "region") else load_concept(name)
     assert Concept.from_dict(json.loads(json.dumps(concept.to_dict()))) == concept
     assert len(concept.hash) == 64
 
@@ -62,6 +62,7 @@ def test_concepts_name_the_set_where_they_are_measured() -> None:
     assert {load_concept(name).prompts for name in PERSON} == {"occupations"}
     assert {load_concept(name).prompts for name in ("unsafe", *ITEMS)} == {"contexts"}
     assert load_concept("wealth").prompts == "houses"
+    assert load_concept("region").prompts == "house"
 
 
 def test_safety_concepts_are_unsafe_things_and_the_categories_of_i2p() -> None:

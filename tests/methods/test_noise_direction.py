@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,8 @@ WORLD = ToyWorld(
 )
 ROWS = ("a photo of a nurse", "a photo of a mechanic")
 SETTINGS = Settings(steps=20, guidance=1.0)
+WEIGHT = 1.0
+WORDS = {"woman": (0.9, 0.1), "man": (0.1, 0.9)}
 
 
 @pytest.fixture
@@ -242,3 +245,29 @@ def test_a_saved_direction_of_two_phrases_is_recalled_by_them(gender: Fitted) ->
         "absent": "a person without a hat",
     }
     assert recall([gender]) == {"concept": "gender"}
+
+
+def test_beside_an_embedding_projection_the_same_share_costs_fewer_nats(gender: Fitted) -> None:
+    named = {f"{word} {row}": shares for row in ROWS for word, shares in WORDS.items()}
+    world = dataclasses.replace(WORLD, prompts={**WORLD.prompts, **named})
+    projection, setting = METHODS["embedding-projection"], Setting()
+    with toy_host(world) as host:
+        assert projection.fit is not None
+        moments = projection.fit(toy_fitting(host, world, rows=ROWS), {"concept": "gender"})
+        both = fitted(host, f"noise-direction:projection={WEIGHT}")
+        assert both.card.estimator["projection"] == WEIGHT
+        under = both.card.effect["natural"][ROWS[0]]["female"]
+        assert 0.55 < under < gender.card.effect["natural"][ROWS[0]]["female"] - 0.1
+        (first,) = interventions(
+            parse_spec(f"embedding-projection:weight={WEIGHT}"), dataclasses.replace(setting, fitted=(moments,))
+        )
+        (second,) = interventions(parse_spec("noise-direction"), dataclasses.replace(setting, fitted=(both,)))
+        requests = [Request(row=ROWS[0], prompt=ROWS[0], index=k, seed=10_000 + k) for k in range(300)]
+        with host.attached(first, second):
+            made = list(sample(host, requests, SETTINGS, batch_size=50, keep_latents=True))
+        assert share([toy_label(one, world) for one in made]) == pytest.approx(0.5, abs=0.08)
+        (alone,) = interventions(parse_spec("noise-direction"), dataclasses.replace(setting, fitted=(gender,)))
+        with host.attached(alone):
+            plain = list(sample(host, requests[:50], SETTINGS, batch_size=50, keep_latents=True))
+        nats = [float(np.mean([one.evidence["noise-direction"]["nats"] for one in some])) for some in (made, plain)]
+        assert nats[0] <= 0.7 * nats[1]

@@ -11,8 +11,9 @@ initial noise alone is not reached; it adds to `noise-direction`, which then has
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -32,21 +33,20 @@ NAME = "embedding-projection"
 MOMENTS = "moments"
 
 
-def fit_projection(fitting: Fitting, values: Mapping[str, Any]) -> Fitted:
+def fit_projection(fitting: Fitting, concept: Concept) -> Fitted:
     """Embed the pairs of texts; nothing is generated.
 
     Source: Chuang et al. (arXiv:2302.00070).
 
     Args:
         fitting: the model.
-        values: concept.
+        concept: whose direction is taken out.
 
     Raises:
         InputError: a safety concept.
 
     Cost: no denoiser evaluation; a text embedding for each class and prompt row.
     """
-    concept = fitting.setting.concept(values["concept"])
     if concept.kind != "attribute":
         raise InputError(f"{NAME} takes an attribute of people or things; for {concept.name} use safe-guidance")
     texts = Texts.of(concept)
@@ -95,13 +95,36 @@ def _word(concept: Concept, name: str) -> str:
 
 
 def _build(setting: Setting, values: Mapping[str, Any]) -> TextMap:
-    moments = torch.stack([one.tensors[MOMENTS] for one in setting.fitted]).sum(dim=0)
     concepts = [Concept.from_dict(one.card.concept) for one in setting.fitted]
 
     def wanted(call: Call) -> list[bool]:
         return [not left_alone(values, call, row, concepts) for row in range(call.images)]
 
-    return TextMap(name=NAME, matrix=projection(moments, values["weight"]), wanted=wanted, strength=values["strength"])
+    return text_map(setting.fitted, values["weight"], wanted, strength=values["strength"])
+
+
+def text_map(
+    fitted: Sequence[Fitted], weight: float, wanted: Callable[[Call], Sequence[bool]], *, strength: float = 1.0
+) -> TextMap:
+    """The intervention that takes the directions of some concepts out of the embedded prompts that are wanted."""
+    moments = torch.stack([one.tensors[MOMENTS] for one in fitted]).sum(dim=0)
+    return TextMap(name=NAME, matrix=projection(moments, weight), wanted=wanted, strength=strength)
+
+
+def beside(fitting: Fitting, concept: Concept, weight: float) -> Fitting:
+    """The same means with the projection in every image that is made, for methods that are calibrated beside it.
+
+    Args:
+        fitting: the model; what is made through `host` itself, and not through `make`, knows nothing of it.
+        concept: whose direction is taken out.
+        weight: lambda; 0 gives back what was given.
+    """
+    if not weight:
+        return fitting
+    one = text_map([fit_projection(fitting, concept)], weight, lambda call: [True] * call.images)
+    return dataclasses.replace(
+        fitting, make=lambda interventions, requests: fitting.make([one, *interventions], requests)
+    )
 
 
 METHOD = Method(
@@ -116,7 +139,7 @@ METHOD = Method(
     ),
     build=_build,
     plans=lambda setting, values: plans_of(NAME, METHOD.parameters, setting, values),
-    fit=fit_projection,
+    fit=lambda fitting, values: fit_projection(fitting, fitting.setting.concept(values["concept"])),
     work=lambda preview, values: [Work(what="texts are encoded")],
     recall=lambda saved: recall_concepts(NAME, saved),
 )

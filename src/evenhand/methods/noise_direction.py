@@ -272,6 +272,13 @@ METHOD = Method(
         Parameter(
             name="images", help="per prompt, to calibrate at the target", kind="number", default="248", fits=True
         ),
+        Parameter(
+            name="projection",
+            help="weight of an embedding-projection that it is stacked on; 0 is none",
+            kind="number",
+            default="0",
+            fits=True,
+        ),
     ),
     build=_build,
     plans=_plans,

@@ -18,6 +18,7 @@ from evenhand.host.runs import Runs
 from evenhand.interventions.noise_laws import Law, shifted, tilted
 from evenhand.interventions.storage import Card, Frame
 from evenhand.methods.class_texts import Texts, concept_of
+from evenhand.methods.embedding_projection import beside
 from evenhand.methods.fitting import Fitted, Fitting, Preview, Work
 from evenhand.methods.noise_ascents import GRADIENT, Found, row_ascents
 from evenhand.methods.noise_estimators import (
@@ -58,7 +59,8 @@ def fit_noise_direction(fitting: Fitting, values: Mapping[str, Any]) -> Fitted:
 
     Args:
         fitting: the model and the fit judge.
-        values: concept or present and absent, estimator, step, lowpass, channels, images.
+        values: concept or present and absent, estimator, step, lowpass, channels, images; projection, the weight of an
+            `embedding-projection` that acts in all images that are looked at, 0 for none.
 
     Raises:
         InputError: a safety concept, or one that the fit judge does not know or cannot differentiate.
@@ -70,7 +72,7 @@ def fit_noise_direction(fitting: Fitting, values: Mapping[str, Any]) -> Fitted:
     concept = concept_of(values, fitting.setting.concept)
     fitting.check_attribute(NAME, concept)
     before = fitting.host.evaluations
-    work = _Work(fitting, concept, values)
+    work = _Work(beside(fitting, concept, values["projection"]), concept, values)
     neutral = work.neutral()
     name, axes, strengths, tried = work.chosen(neutral)
     looks, handle = work.calibrated(axes, neutral, tried.looks)
@@ -238,7 +240,7 @@ class _Work:
             site="initial noise",
             frame=Frame.of(fitting.host, image_size=fitting.host.image_size(self._settings)),
             estimator={
-                **{key: values[key] for key in ("estimator", "step", "lowpass", "channels", "images")},
+                **{key: values[key] for key in ("estimator", "step", "lowpass", "channels", "images", "projection")},
                 "order": list(axes.order),
                 **({"rounds": dataclasses.asdict(Rounds())} if values["estimator"] == GRADIENT else {}),
             },

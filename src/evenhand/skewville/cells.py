@@ -27,23 +27,21 @@ class Cell:
 
 
 def recognition_concept(name: str) -> Concept:
-    """The concept of a head that no TOML file names: occupation, scene or region."""
-    person = name != "region"
-    present, other = (PRESENCE["person"], PRESENCE["house"]) if person else (PRESENCE["house"], PRESENCE["person"])
+    """The concept of a head that no TOML file names: occupation or scene."""
     return Concept(
         name=name,
         classes=tuple(ConceptClass(name=key, phrases=(text,)) for key, text in class_phrases()[name].items()),
         kind="attribute",
         prompts=None,
-        present=(present,),
-        absent=(PRESENCE["blank"], PRESENCE["noise"], other),
+        present=(PRESENCE["person"],),
+        absent=(PRESENCE["blank"], PRESENCE["noise"], PRESENCE["house"]),
         source="the classes that the renderer draws",
     )
 
 
 def concept(name: str) -> Concept:
     """A concept by name, of the library or of recognition."""
-    return recognition_concept(name) if name in ("occupation", "scene", "region") else load_concept(name)
+    return recognition_concept(name) if name in ("occupation", "scene") else load_concept(name)
 
 
 def neutral_cells(world: World, grammar: Grammar, images: int) -> Iterator[Cell]:
