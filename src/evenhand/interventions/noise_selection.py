@@ -61,7 +61,7 @@ class NoiseSelection:
     look: float
     verify: float
     wanted: Callable[[Call], Sequence[Wanted | None]]
-    tries: int = 64
+    tries: int = 128
     strength: float = 1.0
     site: Site = "selection"
 

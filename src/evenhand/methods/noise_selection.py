@@ -139,7 +139,7 @@ METHOD = Method(
         *PHRASES,
         CLASS,
         ALLOCATION,
-        Parameter(name="tries", help="noises that an image may try", kind="number", default="64"),
+        Parameter(name="tries", help="noises that an image may try", kind="number", default="128"),
         FILTER,
         Parameter(
             name="share",
