@@ -247,27 +247,37 @@ def test_a_saved_direction_of_two_phrases_is_recalled_by_them(gender: Fitted) ->
     assert recall([gender]) == {"concept": "gender"}
 
 
-def test_beside_an_embedding_projection_the_same_share_costs_fewer_nats(gender: Fitted) -> None:
+def test_with_an_embedding_projection_the_same_share_costs_fewer_nats(gender: Fitted, tmp_path: Path) -> None:
     named = {f"{word} {row}": shares for row in ROWS for word, shares in WORDS.items()}
     world = dataclasses.replace(WORLD, prompts={**WORLD.prompts, **named})
-    projection, setting = METHODS["embedding-projection"], Setting()
+    target = {"gender": {"female": 0.5, "male": 0.5}}
     with toy_host(world) as host:
-        assert projection.fit is not None
-        moments = projection.fit(toy_fitting(host, world, rows=ROWS), {"concept": "gender"})
         both = fitted(host, f"noise-direction:projection={WEIGHT}")
-        assert both.card.estimator["projection"] == WEIGHT
         under = both.card.effect["natural"][ROWS[0]]["female"]
         assert 0.55 < under < gender.card.effect["natural"][ROWS[0]]["female"] - 0.1
-        (first,) = interventions(
-            parse_spec(f"embedding-projection:weight={WEIGHT}"), dataclasses.replace(setting, fitted=(moments,))
-        )
-        (second,) = interventions(parse_spec("noise-direction"), dataclasses.replace(setting, fitted=(both,)))
-        requests = [Request(row=ROWS[0], prompt=ROWS[0], index=k, seed=10_000 + k) for k in range(300)]
-        with host.attached(first, second):
-            made = list(sample(host, requests, SETTINGS, batch_size=50, keep_latents=True))
-        assert share([toy_label(one, world) for one in made]) == pytest.approx(0.5, abs=0.08)
-        (alone,) = interventions(parse_spec("noise-direction"), dataclasses.replace(setting, fitted=(gender,)))
-        with host.attached(alone):
-            plain = list(sample(host, requests[:50], SETTINGS, batch_size=50, keep_latents=True))
-        nats = [float(np.mean([one.evidence["noise-direction"]["nats"] for one in some])) for some in (made, plain)]
-        assert nats[0] <= 0.7 * nats[1]
+        save_intervention(tmp_path / "both", both.tensors, both.card)
+        nats, shares = [], []
+        for one in (gender, Fitted(*load_intervention(tmp_path / "both", host))):
+            attached = interventions(parse_spec("noise-direction"), Setting(fitted=(one,), targets=target))
+            requests = [Request(row=ROWS[0], prompt=ROWS[0], index=k, seed=10_000 + k) for k in range(300)]
+            before = host.evaluations
+            with host.attached(*attached):
+                made = list(sample(host, requests, SETTINGS, batch_size=50, keep_latents=True))
+            assert host.evaluations - before == 300 * SETTINGS.steps
+            nats.append(np.mean([image.evidence["noise-direction"]["nats"] for image in made]))
+            shares.append(share([toy_label(image, world) for image in made]))
+    assert shares == pytest.approx([0.5, 0.5], abs=0.08)
+    assert nats[1] <= 0.7 * nats[0]
+
+
+def test_a_prompt_that_names_the_class_keeps_its_bits_with_a_projection_too() -> None:
+    named = {f"{word} {row}": shares for row in ROWS for word, shares in WORDS.items()}
+    with toy_host(dataclasses.replace(WORLD, prompts={**WORLD.prompts, **named})) as host:
+        both = fitted(host, f"noise-direction:projection={WEIGHT}")
+        attached = interventions(parse_spec("noise-direction"), Setting(fitted=(both,)))
+        for prompt, same in (("a female nurse", True), (ROWS[0], False)):
+            requests = [Request(row=prompt, prompt=prompt, index=k, seed=k) for k in range(3)]
+            with host.attached(*attached):
+                moved = [one.latents for one in sample(host, requests, SETTINGS, keep_latents=True)]
+            plain = [one.latents for one in sample(host, requests, SETTINGS, keep_latents=True)]
+            assert np.array_equal(np.stack(moved), np.stack(plain)) is same

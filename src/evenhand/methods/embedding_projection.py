@@ -100,28 +100,27 @@ def _build(setting: Setting, values: Mapping[str, Any]) -> TextMap:
     def wanted(call: Call) -> list[bool]:
         return [not left_alone(values, call, row, concepts) for row in range(call.images)]
 
-    return text_map(setting.fitted, values["weight"], wanted, strength=values["strength"])
+    weighted = [(one, values["weight"]) for one in setting.fitted]
+    return text_map(weighted, wanted, strength=values["strength"])
 
 
 def text_map(
-    fitted: Sequence[Fitted], weight: float, wanted: Callable[[Call], Sequence[bool]], *, strength: float = 1.0
+    weighted: Sequence[tuple[Fitted, float]], wanted: Callable[[Call], Sequence[bool]], *, strength: float = 1.0
 ) -> TextMap:
-    """The intervention that takes the directions of some concepts out of the embedded prompts that are wanted."""
-    moments = torch.stack([one.tensors[MOMENTS] for one in fitted]).sum(dim=0)
-    return TextMap(name=NAME, matrix=projection(moments, weight), wanted=wanted, strength=strength)
+    """The intervention that takes the directions of some concepts, each with its lambda, out of what is wanted."""
+    moments = torch.stack([weight * one.tensors[MOMENTS].double() for one, weight in weighted]).sum(dim=0)
+    return TextMap(name=NAME, matrix=projection(moments, 1.0), wanted=wanted, strength=strength)
 
 
-def beside(fitting: Fitting, concept: Concept, weight: float) -> Fitting:
-    """The same means with the projection in every image that is made, for methods that are calibrated beside it.
+def beside(fitting: Fitting, projected: Fitted, weight: float) -> Fitting:
+    """The same means with a projection in every image that is made, for methods that are calibrated with it.
 
     Args:
         fitting: the model; what is made through `host` itself, and not through `make`, knows nothing of it.
-        concept: whose direction is taken out.
-        weight: lambda; 0 gives back what was given.
+        projected: what `fit_projection` gave.
+        weight: lambda.
     """
-    if not weight:
-        return fitting
-    one = text_map([fit_projection(fitting, concept)], weight, lambda call: [True] * call.images)
+    one = text_map([(projected, weight)], lambda call: [True] * call.images)
     return dataclasses.replace(
         fitting, make=lambda interventions, requests: fitting.make([one, *interventions], requests)
     )

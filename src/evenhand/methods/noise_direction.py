@@ -25,7 +25,8 @@ from evenhand.interventions.assignment import Assigned
 from evenhand.interventions.noise_draw import NoiseDraw
 from evenhand.interventions.noise_laws import Law, between, mixture, reaching, reflected, shifted, tilted
 from evenhand.methods.class_texts import concept_of
-from evenhand.methods.fitting import FitPlan
+from evenhand.methods.embedding_projection import MOMENTS, text_map
+from evenhand.methods.fitting import FitPlan, Fitted
 from evenhand.methods.method import ALLOCATION, Method, Parameter, Setting
 from evenhand.methods.noise_fit import AXIS, NAME, fit_noise_direction, handle_of, own_axes, work_of_direction
 from evenhand.methods.probit import Handle
@@ -123,7 +124,7 @@ def _plans(setting: Setting, values: Mapping[str, Any]) -> list[FitPlan]:
     return plans_of(NAME, METHOD.parameters, setting, values, protected_of(values))
 
 
-def _build(setting: Setting, values: Mapping[str, Any]) -> Attachable:
+def _build(setting: Setting, values: Mapping[str, Any]) -> tuple[Attachable, ...]:
     concept = concept_of(values, setting.concept)
     axes = {one.card.concept["name"]: one.tensors[AXIS] for one in setting.fitted}
     own: dict[str, dict[str, torch.Tensor]] = {}
@@ -132,7 +133,7 @@ def _build(setting: Setting, values: Mapping[str, Any]) -> Attachable:
             own.setdefault(row, {})[one.card.concept["name"]] = axis
     solved = _Solved(setting, concept, values)
     _within_budget(solved, concept, values)
-    return NoiseDraw(
+    draw = NoiseDraw(
         name=NAME,
         axes=axes,
         own=own,
@@ -142,6 +143,20 @@ def _build(setting: Setting, values: Mapping[str, Any]) -> Attachable:
         additive=values["draw"] == "additive",
         strength=values["strength"],
     )
+    return (*_projections(setting.fitted, concept, values), draw)
+
+
+def _projections(fitted: Sequence[Fitted], concept: Concept, values: Mapping[str, Any]) -> tuple[Attachable, ...]:
+    """The embedding projection of the acting concepts that were calibrated with one."""
+    acting = [one for one in fitted if MOMENTS in one.tensors and one.card.concept["name"] in concept.factors]
+    if not acting:
+        return ()
+
+    def wanted(call: Call) -> list[bool]:
+        return [not left_alone(values, call, place, [concept]) for place in range(call.images)]
+
+    weighted = [(one, float(one.card.estimator["projection"])) for one in acting]
+    return (text_map(weighted, wanted, strength=values["strength"]),)
 
 
 class _Solved:
@@ -274,7 +289,7 @@ METHOD = Method(
         ),
         Parameter(
             name="projection",
-            help="weight of an embedding-projection that it is stacked on; 0 is none",
+            help="weight of an embedding-projection that acts too, so that the noise has less to move; 0 is none",
             kind="number",
             default="0",
             fits=True,

@@ -18,7 +18,7 @@ from evenhand.host.runs import Runs
 from evenhand.interventions.noise_laws import Law, shifted, tilted
 from evenhand.interventions.storage import Card, Frame
 from evenhand.methods.class_texts import Texts, concept_of
-from evenhand.methods.embedding_projection import beside
+from evenhand.methods.embedding_projection import beside, fit_projection
 from evenhand.methods.fitting import Fitted, Fitting, Preview, Work
 from evenhand.methods.noise_ascents import GRADIENT, Found, row_ascents
 from evenhand.methods.noise_estimators import (
@@ -60,7 +60,7 @@ def fit_noise_direction(fitting: Fitting, values: Mapping[str, Any]) -> Fitted:
     Args:
         fitting: the model and the fit judge.
         values: concept or present and absent, estimator, step, lowpass, channels, images; projection, the weight of an
-            `embedding-projection` that acts in all images that are looked at, 0 for none.
+            `embedding-projection` that acts too, 0 for none; the gradients are taken without it.
 
     Raises:
         InputError: a safety concept, or one that the fit judge does not know or cannot differentiate.
@@ -72,7 +72,10 @@ def fit_noise_direction(fitting: Fitting, values: Mapping[str, Any]) -> Fitted:
     concept = concept_of(values, fitting.setting.concept)
     fitting.check_attribute(NAME, concept)
     before = fitting.host.evaluations
-    work = _Work(beside(fitting, concept, values["projection"]), concept, values)
+    projected = fit_projection(fitting, concept) if values["projection"] else None
+    if projected is not None:
+        fitting = beside(fitting, projected, values["projection"])
+    work = _Work(fitting, concept, values)
     neutral = work.neutral()
     name, axes, strengths, tried = work.chosen(neutral)
     looks, handle = work.calibrated(axes, neutral, tried.looks)
@@ -92,7 +95,8 @@ def fit_noise_direction(fitting: Fitting, values: Mapping[str, Any]) -> Fitted:
         **tried.effect,
         "evaluations": fitting.host.evaluations - before,
     }
-    return Fitted(axes.tensors(), work.card(axes, handle, effect))
+    tensors = axes.tensors() if projected is None else {**axes.tensors(), **projected.tensors}
+    return Fitted(tensors, work.card(axes, handle, effect))
 
 
 def work_of_direction(preview: Preview, values: Mapping[str, Any]) -> list[Work]:
