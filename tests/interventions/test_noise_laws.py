@@ -44,6 +44,14 @@ def test_the_tilted_law_has_the_wanted_shares(share: float, cut: float) -> None:
     assert shares(tilted(likely, [1 - share, share]), likely)[1] == pytest.approx(share, abs=0.003)
 
 
+def test_a_law_says_by_how_much_it_misses_the_shares() -> None:
+    # at nine standard deviations the class is shown in Phi(.2 * 9 - 4) of the images: one in seventy
+    likely = chances(4.0 * np.sqrt(1 - 0.2**2), strength=0.2)
+    assert tilted(likely, [0.5, 0.5]).missed > 0.45
+    assert tilted(chances(1.0), [0.5, 0.5]).missed < 0.003
+    assert tilted(chances(0.0), [0.5, 0.5]) is SAME
+
+
 @given(share=st.floats(0.1, 0.9), cut=st.floats(-2, 2))
 def test_the_tilted_law_costs_no_more_than_the_shift_with_the_same_shares(share: float, cut: float) -> None:
     # P(above | shift w) = Phi(R w - cut), so w = (cut + Phi^-1(share)) / R

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from evenhand.concepts.library import concept_from_phrases
-from evenhand.errors import DeclinedError, InputError
+from evenhand.errors import DeclinedError, EvenhandWarning, InputError
 from evenhand.host.host import Host
 from evenhand.host.sampler import sample
 from evenhand.interventions.storage import load_intervention, save_intervention
@@ -176,6 +176,24 @@ def test_a_direction_from_shuffled_labels_is_declined(host: Host) -> None:
     assert method.fit is not None
     with pytest.raises(DeclinedError, match="use concept-vector or prompt-mix"):
         method.fit(shuffled, plan.values)
+
+
+def unreachable(fit: Fitted, rows: Any) -> Fitted:
+    """The fit, as if no noise within nine standard deviations gave some rows their men."""
+    stored = fit.card.calibration
+    cuts = {row: 40.0 * stored["slope"][row] if row in rows else one for row, one in stored["cut 1"].items()}
+    return Fitted(fit.tensors, dataclasses.replace(fit.card, calibration={**stored, "cut 1": cuts}))
+
+
+def test_prompts_whose_shares_the_noise_cannot_give_are_named(gender: Fitted) -> None:
+    setting = Setting(fitted=(unreachable(gender, ROWS[:1]),))
+    with pytest.warns(EvenhandWarning, match=f"shares of gender in {ROWS[0]}; they come as near"):
+        interventions(parse_spec("noise-direction"), setting)
+
+
+def test_where_the_noise_gives_no_prompt_its_shares_it_is_declined(gender: Fitted) -> None:
+    with pytest.raises(DeclinedError, match="the noise gives no prompt its shares of gender; use concept-vector"):
+        interventions(parse_spec("noise-direction"), Setting(fitted=(unreachable(gender, ROWS),)))
 
 
 def test_a_budget_that_does_not_suffice_is_declined(gender: Fitted) -> None:

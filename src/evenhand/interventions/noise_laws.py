@@ -24,6 +24,8 @@ from scipy.stats import norm
 _GRID = np.linspace(-9.0, 9.0, 3601)
 _NOTHING = 1e-5
 """Nats below which a law leaves the coordinate alone."""
+_EXACT = 1e-2
+"""Shares that lie as near as this to the wanted ones are those."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -34,11 +36,13 @@ class Law:
         map: drawn coordinates in, coordinates of this law out; rising.
         kl: nats.
         shift: where the law is the standard normal, moved by this; else None.
+        missed: by how much the share of a class that is expected under it lies off the wanted one, at most.
     """
 
     map: Callable[[np.ndarray], np.ndarray]
     kl: float
     shift: float | None = None
+    missed: float = 0.0
 
 
 SAME = Law(map=lambda drawn: drawn, kl=0.0, shift=0.0)
@@ -78,6 +82,9 @@ def tilted(chances: Callable[[np.ndarray], np.ndarray], wanted: Sequence[float])
     Args:
         chances: coordinates (n,) to class probabilities (n, classes).
         wanted: share per class, summing to 1.
+
+    Returns:
+        The law; where none within nine standard deviations leads to the shares, its `missed` says by how much.
     """
     likely = chances(_GRID)
     base = norm.logpdf(_GRID)
@@ -91,7 +98,8 @@ def tilted(chances: Callable[[np.ndarray], np.ndarray], wanted: Sequence[float])
 
     # a tilt without bound is cut: it would buy the last tenth of a point with ever more nats
     found = minimize(dual, np.zeros(len(target)), jac=True, method="L-BFGS-B", bounds=[(-400, 400)] * len(target))
-    return _from_logs(base + likely @ found.x)
+    law, missed = _from_logs(base + likely @ found.x), float(np.abs(dual(found.x)[1]).max())
+    return law if law is SAME and missed < _EXACT else dataclasses.replace(law, missed=missed)
 
 
 def reaching(chances: Callable[[np.ndarray], np.ndarray], place: int, success: float) -> Law:

@@ -12,6 +12,7 @@ from how strongly the direction decides (see `probit`) and from how often each p
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -19,7 +20,7 @@ import numpy as np
 import torch
 
 from evenhand.concepts.concept import Concept
-from evenhand.errors import DeclinedError
+from evenhand.errors import DeclinedError, EvenhandWarning
 from evenhand.host.sites import Attachable, Call
 from evenhand.interventions.assignment import Assigned
 from evenhand.interventions.noise_draw import NoiseDraw
@@ -45,6 +46,8 @@ from evenhand.methods.shown_classes import (
 )
 from evenhand.methods.vector_trials import row_and_prompt, row_for
 
+MISSED = 0.1
+"""How far the share that a law leads to may be from the wanted one before a warning names the prompt."""
 SUCCESS = 0.97
 """How often an assigned class is to be shown, in mode label."""
 DRAWS = ("tilted", "shift", "mixture", "truncated", "antithetic", "additive")
@@ -220,19 +223,41 @@ def _marginals(setting: Setting, concept: Concept) -> dict[str, dict[str, float]
 
 
 def _within_budget(solved: _Solved, concept: Concept, values: Mapping[str, Any]) -> None:
-    """Raises DeclinedError where a calibrated prompt would cost more nats than allowed."""
+    """Says which calibrated prompts no law gives their shares.
+
+    Raises:
+        DeclinedError: one would cost more nats than allowed, or none gets its shares.
+    """
     if values["draw"] == "additive":
         return  # the baseline spends what it spends
     for name in concept.factors:
         one = solved.coordinates[name]
         classes = [None] if not _labels(values) else [values["class"]] if values["class"] in one.order else one.order
+        missed = []
         for row in one.handle.cuts:
-            nats = max(solved.law(name, row, shown).kl for shown in classes)
+            laws = [solved.law(name, row, shown) for shown in classes]
+            nats = max(law.kl for law in laws)
             if nats > values["kl_budget"]:
                 raise DeclinedError(
                     f"{NAME} declines: {row or 'a prompt'} would need {nats:.0f} nats for {name} and kl_budget is "
                     f"{values['kl_budget']:g}; give it more, or use concept-vector"
                 )
+            missed += [row] if row and max(law.missed for law in laws) > MISSED else []
+        _say_missed(name, missed, [row for row in one.handle.cuts if row])
+
+
+def _say_missed(name: str, missed: Sequence[str], rows: Sequence[str]) -> None:
+    """Warns of prompts whose shares the noise cannot give; declines where that is all of them."""
+    if missed and len(missed) == len(rows):
+        raise DeclinedError(f"{NAME} declines: the noise gives no prompt its shares of {name}; use concept-vector")
+    if missed:
+        warnings.warn(
+            EvenhandWarning(
+                f"{NAME}: no law of the noise gives the wanted shares of {name} in {', '.join(missed)}; they come as "
+                "near as it gets, and concept-vector is the method there"
+            ),
+            stacklevel=2,
+        )
 
 
 def _assigns(setting: Setting, values: Mapping[str, Any]) -> dict[str, Assigned]:
