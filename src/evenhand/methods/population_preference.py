@@ -73,7 +73,7 @@ METHOD = Method(
         _number("settle", "further steps from half the rate, in which shares are read and steered; 0 is off", "120"),
         _number("steer", "part of a prompt's miss that a reading takes back by weighting its winners; 0 is off", "0.7"),
         _number(
-            "checks", "images per prompt that twice correct what predictions imply while it settles; 0 is off", "32"
+            "checks", "images per prompt that twice correct what predictions imply while it settles; 0 is off", "64"
         ),
         _number("batch", "pairs of populations for each", "4"),
         _number("rank", "of the LoRA", "16"),
