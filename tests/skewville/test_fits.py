@@ -26,7 +26,11 @@ from evenhand.watch import Silent
 SHIPPED = ("gender", "skin", "age", "unsafe")
 CORRECTORS = ({"concept": "gender"}, {"concept": "skin"}, {"concept": "origin", "attribute": "scarf"})
 ADAPTERS = ("gender",)
-NOISE = (("noise-direction", "gender"), ("noise-selection", "gender"))
+NOISE = (
+    ("noise-direction", {"concept": "gender"}),
+    ("noise-direction", {"concept": "gender", "projection": "20000"}),
+    ("noise-selection", {"concept": "gender"}),
+)
 
 
 @pytest.fixture(scope="module")
@@ -73,12 +77,12 @@ def test_the_default_adapters_ship(host: Host, concept: str) -> None:
     assert sum(file.stat().st_size for file in folder.iterdir()) < 2_000_000
 
 
-@pytest.mark.parametrize(("name", "concept"), NOISE)
-def test_what_acts_on_the_noise_ships(host: Host, name: str, concept: str) -> None:
+@pytest.mark.parametrize(("name", "values"), NOISE)
+def test_what_acts_on_the_noise_ships(host: Host, name: str, values: dict[str, str]) -> None:
     method = METHODS[name]
-    (plan,) = method.plans(Setting(), method.read({"concept": concept}))
+    (plan,) = method.plans(Setting(), method.read(values))
     card = read_json(FITS_DIRECTORY / fit_name(plan, host) / "card.json")
-    assert card["concept"]["name"] == concept
+    assert card["concept"]["name"] == values["concept"]
     assert card["judges"]["fit"] == load_judge("convnet").hash
 
 
@@ -88,7 +92,8 @@ def test_nothing_else_ships() -> None:
     vectors = [("concept-vector", name) for name in SHIPPED]
     correctors = [("stereotype-corrector", values.get("attribute", values["concept"])) for values in CORRECTORS]
     adapters = [("population-preference", name) for name in ADAPTERS]
-    assert found == sorted([*vectors, *correctors, *adapters, *NOISE])
+    noise = [(name, values["concept"]) for name, values in NOISE]
+    assert found == sorted([*vectors, *correctors, *adapters, *noise])
 
 
 def obtain(host: Host) -> Fits:
