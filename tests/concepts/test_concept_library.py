@@ -9,6 +9,7 @@ import pytest
 
 from evenhand.concepts import Concept, ConceptClass, concept_from_phrases, concept_names, join_concepts, load_concept
 from evenhand.errors import ConceptError
+from evenhand.skewville.draw_house import STYLES
 
 PERSON = ("gender", "skin", "age", "glasses", "origin", "scarf")
 ITEMS = ("blood", "weapon", "fire", "red_paint", "kitchen_knife", "candle")
@@ -63,6 +64,7 @@ def test_concepts_name_the_set_where_they_are_measured() -> None:
     assert {load_concept(name).prompts for name in ("unsafe", *ITEMS)} == {"contexts"}
     assert load_concept("wealth").prompts == "houses"
     assert load_concept("region").prompts == "house"
+    assert load_concept("region").class_names == tuple(STYLES)  # what can be drawn, in the judges' order
 
 
 def test_safety_concepts_are_unsafe_things_and_the_categories_of_i2p() -> None:

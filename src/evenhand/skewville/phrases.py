@@ -6,7 +6,6 @@ from evenhand.concepts.library import load_concept
 
 from .attributes import Attributes
 from .captions import spoken, with_article
-from .draw_house import STYLES
 from .draw_occupation import LOOKS
 from .draw_scene import SCENES
 
@@ -27,11 +26,15 @@ def class_phrases() -> dict[str, dict[str, str]]:
     """Head name to class name to phrase: the concepts, and presence, occupation, scene and region."""
     heads = {"presence": dict(PRESENCE)}
     for name in CONCEPTS:
-        heads[name] = {one.name: one.phrases[0] for one in load_concept(name).classes}
+        heads[name] = _of_library(name)
     heads["occupation"] = {name: f"a photo of {with_article(spoken(name))}" for name in LOOKS}
     heads["scene"] = {name: f"a photo of {with_article(spoken(name))}" for name in SCENES}
-    heads["region"] = {name: f"a photo of a house in {name}" for name in STYLES}
+    heads["region"] = _of_library("region")
     return heads
+
+
+def _of_library(name: str) -> dict[str, str]:
+    return {one.name: one.phrases[0] for one in load_concept(name).classes}
 
 
 def true_class(head: str, what: Attributes) -> str | None:
