@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -15,6 +16,7 @@ from evenhand.errors import InputError, ModelError
 from evenhand.host.noise_level import NoiseLevel
 from evenhand.host.sites import Call, Step
 from evenhand.interventions.activation_pin import ActivationPin, Landmarks, Pinned
+from evenhand.interventions.widening import Widening, at_timestep
 from evenhand.interventions.window import Window
 from evenhand.testing.laws import check_intervention
 from evenhand.testing.toy import ToyWorld, shares_of, toy_host
@@ -211,3 +213,60 @@ def test_a_counter_of_one_concept_follows_that_concept_alone() -> None:
 def test_a_counter_of_another_shape_is_refused() -> None:
     with pytest.raises(InputError, match=r"a counter of \(2,\); expected \(3,\)"):
         landmarks(torch.eye(3)[:1], {"a": [[1.0]]}, counters={"a": torch.zeros(2)})
+
+
+def widening(gain: float = 0.5) -> Widening:
+    """Along the second value, whose mean is 1 at the start and 3 at the end."""
+    return Widening(
+        axes=torch.tensor([[0.0, 2.0, 0.0]]),
+        timesteps=torch.tensor([900.0, 100.0]),
+        centres=torch.tensor([[0.5], [1.5]]),  # in units of the axis
+        gain=gain,
+    )
+
+
+WIDENED = landmarks(
+    torch.tensor([[2.0, 0.0, 0.0]]),
+    {"female": [[1.5]], "male": [[-0.5]]},
+    widenings={"female": {"skin": widening()}},
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "strength", "start", "found"),
+    [
+        # at timestep 500 the mean is 2: 5 lies 3 away, which grows by half for each of 1.5 axes that are moved
+        ("female", 1.0, 5.0, [3.0, 7.25]),
+        ("female", 1.0, -1.0, [3.0, -3.25]),
+        ("female", 1.0, 2.0, [3.0, 2.0]),
+        ("female", 0.5, 5.0, [1.5, 6.125]),
+        ("male", 1.0, 5.0, [-1.0, 5.0]),
+        ("female:0.75+male:0.25", 1.0, 5.0, [2.0, 6.125]),  # 1 axis, of .75 of the gain
+    ],
+)
+def test_an_image_is_widened_as_far_as_it_is_moved(
+    name: str, strength: float, start: float, found: list[float]
+) -> None:
+    given = torch.tensor([[0.0, start, 8.0]])
+    moved = applied({"gender": WIDENED}, [pinned("gender", name, strength)], given)
+    assert moved.tolist() == [pytest.approx([*found, 8.0])]
+
+
+def test_what_is_pinned_itself_is_not_widened() -> None:
+    skin = landmarks(torch.tensor([[0.0, 2.0, 0.0]]), {"dark": [[2.0]], "light": [[0.0]]})
+    marks = {"gender": WIDENED, "skin": skin}
+    both = (*pinned("gender", "female"), *pinned("skin", "dark"))
+    assert applied(marks, [both], torch.tensor([[0.0, 5.0, 0.0]])).tolist() == [[3.0, 4.0, 0.0]]
+
+
+def test_a_widening_of_another_shape_is_refused() -> None:
+    with pytest.raises(InputError, match=r"a widening along \(3,\); expected \(2,\)"):
+        landmarks(torch.eye(2)[:1], {"a": [[1.0]]}, widenings={"a": {"skin": widening()}})
+    with pytest.raises(InputError, match=r"centres of \(1, 1\); expected \(2, 1\)"):
+        dataclasses.replace(widening(), centres=torch.zeros(1, 1))
+
+
+def test_values_between_two_timesteps_lie_between() -> None:
+    times, values = torch.tensor([900.0, 500.0, 100.0]), torch.tensor([[0.0], [4.0], [6.0]])
+    found = [float(at_timestep(times, values, one)) for one in (950, 900, 700, 500, 200, 100, 0)]
+    assert found == pytest.approx([0, 0, 2, 4, 5.5, 6, 6])

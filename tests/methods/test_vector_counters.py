@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -11,14 +11,19 @@ import torch
 
 from evenhand.concepts.library import load_concept
 from evenhand.concepts.prompts import PromptRow
+from evenhand.host.host import Host
 from evenhand.host.noise_level import NoiseLevel
+from evenhand.host.runs import Runs
 from evenhand.host.sites import Call, Step
 from evenhand.interventions.activation_pin import Landmarks
+from evenhand.methods.class_texts import Texts
 from evenhand.methods.trajectories import MeanActivation
 from evenhand.methods.vector_counters import Shift, contrasts, countered, mended, shift_of, with_counters
 from evenhand.methods.vector_direction import Direction, Part, direction_of, tensors_of
 from evenhand.methods.vector_trials import Trials
+from evenhand.methods.vector_widening import along_texts, narrowed, with_widenings
 from evenhand.records import Request
+from evenhand.testing.toy import ToyWorld, toy_host
 
 SKIN, GENDER = load_concept("skin"), load_concept("gender")
 LEVEL = NoiseLevel(alpha=0.6, sigma=0.8, prediction="epsilon")
@@ -95,6 +100,8 @@ class _Picture:
 class _Fitting:
     """A model whose share of dark skin rises by .2 with the vector, and falls by .5 for each counter's length."""
 
+    host = None
+
     def __init__(self) -> None:
         self.made = 0
 
@@ -116,8 +123,8 @@ def direction() -> Direction:
     marks = Landmarks(
         module="mid_block",
         axes=torch.tensor([[1.0, 0.0, 0.0]]),
-        timesteps=torch.tensor([500.0]),
-        levels={"young": torch.tensor([[0.0]]), "old": torch.tensor([[1.0]])},
+        timesteps=torch.tensor([900.0, 899.0]),
+        levels={"young": torch.tensor([[0.0], [0.0]]), "old": torch.tensor([[1.0], [1.0]])},
     )
     vectors = {"young": torch.zeros(3), "old": torch.ones(3)}
     return Direction(
@@ -125,8 +132,48 @@ def direction() -> Direction:
     )
 
 
-def taken_back() -> tuple[Direction, dict[str, Any], _Fitting]:
-    fitting: Any = _Fitting()
+RUNS = Runs(seeds=(1, 2, 3, 4), steps=2)
+SKIN_TEXTS = {
+    text: tuple(0.8 if other == name else 0.1 for other in SKIN.class_names)
+    for name, text in Texts.of(SKIN).classes.items()
+}
+
+
+@pytest.fixture
+def skin_host() -> Iterator[Host]:
+    with toy_host(ToyWorld(classes=SKIN.class_names, prompts={"": (1 / 3, 1 / 3, 1 / 3), **SKIN_TEXTS})) as one:
+        yield one
+
+
+class _Narrowing:
+    """A third of the images each are light, medium and dark; with the vector medium gains .16 from either side alike.
+
+    A widening of gain g takes .2 g back, and counters nothing.
+    """
+
+    def __init__(self, host: Any) -> None:
+        self.host = host
+
+    def make(self, interventions: Sequence[Any], requests: Sequence[Request]) -> list[tuple[Request, float]]:
+        gained = 0.0
+        if interventions:
+            (pin,) = interventions
+            name = pin.pins(Call(prompts=None, images=1))[0][0].name
+            widened = pin.landmarks["age"].widenings.get(name, {})
+            gained = (0.16 if name == "old" else 0.0) - 0.2 * sum(one.gain for one in widened.values())
+        return [(one, gained) for one in requests]
+
+    def read(self, samples: Sequence[tuple[Request, float]], concepts: Sequence[Any]) -> list[tuple[str, ...]]:
+        count = len(samples)
+        found = []
+        for number, (_, gained) in enumerate(samples):
+            place = (number + 0.5) / count
+            found.append(("light" if place < (1 - gained) / 3 else "dark" if place > (2 + gained) / 3 else "medium",))
+        return found
+
+
+def taken_back(fitting: Any = None) -> tuple[Direction, dict[str, Any], Any]:
+    fitting = fitting or _Fitting()
     trials = Trials(
         fitting=fitting,
         concept=load_concept("age"),
@@ -136,7 +183,7 @@ def taken_back() -> tuple[Direction, dict[str, Any], _Fitting]:
     )
     contrast = torch.tensor([0.0, 1.0, 0.0])
     known = {"mid_block": {("skin", "dark"): contrast, ("skin", "light"): -contrast}}
-    return *countered(trials, [SKIN], direction(), known, ("young", "old")), fitting
+    return *countered(trials, [SKIN], direction(), known, ("young", "old"), RUNS), fitting
 
 
 def test_a_share_that_is_moved_comes_back() -> None:
@@ -152,6 +199,44 @@ def test_a_share_that_is_moved_comes_back() -> None:
     assert fitting.made == 4 * 192  # plain, young, old and old again
 
 
+def test_what_is_narrowed_is_widened_where_no_counter_helps(skin_host: Host) -> None:
+    found, told, _ = taken_back(_Narrowing(skin_host))
+    assert set(told) == {"old"}
+    skin = told["old"]["skin"]
+    assert skin["amount"] == 0
+    assert skin["before"] == skin["tried"]
+    widened = skin["widened"]
+    assert widened["before"]["medium"] == pytest.approx(0.16 * 2 / 3, abs=0.01)
+    # .5 took .1 of the .16 back: .5 x .16 / .1, less the 6 % that may be chance
+    assert widened["amount"] == pytest.approx(0.75, abs=0.04)
+    (part,) = found.parts
+    assert part.landmarks is not None
+    (one,) = part.landmarks.widenings["old"].values()
+    assert one.gain == pytest.approx(widened["amount"], abs=1e-4)
+
+
+def test_a_widening_leads_from_the_mean_of_the_texts_to_each_of_them(skin_host: Host) -> None:
+    """The toy's middle block holds the logarithms of the shares that a text has."""
+    along = along_texts(skin_host, [SKIN], direction(), RUNS)
+    (part,) = with_widenings(direction(), along, "old", {"skin": 0.5}).parts
+    assert part.landmarks is not None
+    one = part.landmarks.widenings["old"]["skin"]
+    texts = torch.tensor(list(SKIN_TEXTS.values())).log()
+    for text in texts:
+        assert torch.allclose(one.along(text, 500.0), 0.5 * (text - texts.mean(dim=0)), atol=1e-4)
+
+
+def test_an_attribute_whose_texts_say_nothing_is_left_alone() -> None:
+    with toy_host(ToyWorld(classes=("a", "b", "c"), prompts=dict.fromkeys(["", *SKIN_TEXTS], (0.2, 0.3, 0.5)))) as host:
+        assert along_texts(host, [SKIN], direction(), RUNS) == {}
+
+
+def test_a_shift_to_one_side_is_no_narrowing() -> None:
+    assert narrowed({"light": -0.05, "medium": 0.08, "dark": -0.03})
+    assert not narrowed({"light": -0.08, "medium": 0.03, "dark": 0.05})
+    assert not narrowed({"female": -0.05, "male": 0.05})
+
+
 def test_a_class_between_two_others_comes_back_by_those() -> None:
     """Medium has no direction of its own; light fell, and its contrast is what can be moved."""
     shift = Shift(values={"light": -0.06, "medium": 0.05, "dark": 0.01}, certain=1.0)
@@ -162,16 +247,30 @@ def test_a_class_between_two_others_comes_back_by_those() -> None:
     assert part.landmarks.counters["old"].tolist() == pytest.approx([0.0, 2 * 0.07, 0.0])
 
 
-def test_counters_are_stored(tmp_path: Any) -> None:
-    found, _, _ = taken_back()
-    (part,) = found.parts
-    tensors = tensors_of(found)
-    assert torch.equal(tensors["mid_block/counter/old"], part.landmarks.counters["old"])  # type: ignore[union-attr]
+def reloaded(found: Direction) -> Landmarks:
+    """The landmarks of what is stored of a direction."""
     stored: Any = dataclasses.make_dataclass("Stored", ["tensors", "card"])
     frame = dataclasses.make_dataclass("Frame", ["module"])("mid_block")
     card = dataclasses.make_dataclass("Card", ["concept", "frame", "estimator"])(
         {"name": "age", "kind": "attribute"}, frame, {}
     )
-    (again,) = direction_of(stored(tensors, card)).parts
-    assert again.landmarks is not None
-    assert torch.equal(again.landmarks.counters["old"], tensors["mid_block/counter/old"])
+    (part,) = direction_of(stored(tensors_of(found), card)).parts
+    assert part.landmarks is not None
+    return part.landmarks
+
+
+def test_counters_are_stored() -> None:
+    found, _, _ = taken_back()
+    (part,) = found.parts
+    assert part.landmarks is not None
+    assert torch.equal(reloaded(found).counters["old"], part.landmarks.counters["old"])
+
+
+def test_widenings_are_stored(skin_host: Host) -> None:
+    found, _, _ = taken_back(_Narrowing(skin_host))
+    (part,) = found.parts
+    assert part.landmarks is not None
+    one, again = part.landmarks.widenings["old"]["skin"], reloaded(found).widenings["old"]["skin"]
+    assert again.gain == pytest.approx(one.gain)
+    assert torch.equal(again.axes, one.axes)
+    assert torch.equal(again.centres, one.centres)

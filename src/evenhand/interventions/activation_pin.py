@@ -12,14 +12,14 @@ where the classes meet, for sites that the rest of the denoiser follows only in 
 At 0 nothing happens. Axes of several concepts are solved together, so that one does not move the other.
 
 What showing a class moves beside it, in layers that follow, may be countered: a vector of the class's own goes along,
-as long as the image is moved, in units of the axes' mean length.
+as long as the image is moved, in units of the axes' mean length. What it narrows is widened as long (`widening`).
 """
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -28,6 +28,7 @@ from evenhand.concepts.mixture import mixture
 from evenhand.errors import InputError, ModelError
 from evenhand.host.carrier import channel_axis, module_at
 from evenhand.host.sites import Call, Site, Step
+from evenhand.interventions.widening import Widening, at_timestep
 from evenhand.interventions.window import ALWAYS, Window
 
 
@@ -42,6 +43,7 @@ class Landmarks:
         timesteps: (moments,), falling; the schedule's, of 0 to 1,000.
         levels: class -> (moments, axes): the coordinates of its mean activation.
         counters: class -> (channels[, height, width]), taken off an image that is moved by one axis's length.
+        widenings: class -> another attribute -> how it is widened in an image that is moved; not where it is pinned.
         one_sided: only coordinates above the class's are moved, down to it; for what must not appear.
 
     Raises:
@@ -53,6 +55,7 @@ class Landmarks:
     timesteps: torch.Tensor
     levels: Mapping[str, torch.Tensor]
     counters: Mapping[str, torch.Tensor] = dataclasses.field(default_factory=dict)
+    widenings: Mapping[str, Mapping[str, Widening]] = dataclasses.field(default_factory=dict)
     one_sided: bool = False
 
     def __post_init__(self) -> None:
@@ -67,6 +70,9 @@ class Landmarks:
         for one in self.counters.values():
             if tuple(one.shape) != place:
                 raise InputError(f"landmarks at {self.module} have a counter of {tuple(one.shape)}; expected {place}")
+        for some in self.widenings.values():
+            for shape in {tuple(one.axes.shape[1:]) for one in some.values()} - {place}:
+                raise InputError(f"landmarks at {self.module} have a widening along {shape}; expected {place}")
 
     def target(self, name: str, timestep: float, strength: float) -> torch.Tensor:
         """The coordinates that an image of the class, or of a mixture of classes, is moved to, (axes,)."""
@@ -82,15 +88,18 @@ class Landmarks:
         parts = [weight * self.counters[one] for one, weight in mixture(name).items() if one in self.counters]
         return torch.stack(parts).sum(dim=0).flatten() if parts else None
 
+    def widened(self, name: str, pinned: Collection[str]) -> list[tuple[float, Widening]]:
+        """What is widened with a class, or with the classes of a mixture and their weights, but for pinned concepts."""
+        return [
+            (weight, widening)
+            for one, weight in mixture(name).items()
+            for attribute, widening in self.widenings.get(one, {}).items()
+            if attribute not in pinned
+        ]
+
     def _at(self, level: torch.Tensor, timestep: float) -> torch.Tensor:
         """Interpolated between the moments."""
-        times = self.timesteps
-        after = int((times > timestep).sum())  # times fall: so many moments lie before this one
-        if after in (0, len(times)):
-            return level[min(after, len(times) - 1)]
-        span = float(times[after - 1] - times[after])
-        share = float(times[after - 1] - timestep) / span
-        return torch.lerp(level[after - 1], level[after], share)
+        return at_timestep(self.timesteps, level, timestep)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -184,7 +193,7 @@ class PinEffect:
             return output
         seen = self._seen(output)
         change = self._change(step, seen @ self._dual.to(seen).T)
-        moved = change @ self._flat.to(seen) - self._countered(change)
+        moved = change @ self._flat.to(seen) + self._beside(step, seen, change)
         for row, norm in enumerate(moved.norm(dim=1).tolist()):
             self._moved[row] += norm
         chosen = torch.tensor([bool(one) for one in self._pins], device=output.device)
@@ -211,16 +220,19 @@ class PinEffect:
                 change[row, own] = min(1.0, strength) * miss
         return change
 
-    def _countered(self, change: torch.Tensor) -> torch.Tensor:
-        """What is taken off with what is moved, (images, values)."""
+    def _beside(self, step: Step, seen: torch.Tensor, change: torch.Tensor) -> torch.Tensor:
+        """What goes along with what is moved, (images, values): counters are taken off, and what narrows is widened."""
         flat = self._flat.to(change)
         found = change.new_zeros(len(change), flat.shape[1])
         for row, some in enumerate(self._pins):
             for pin in some:
-                counter, own = self._pin.landmarks[pin.concept].counter(pin.name), self._own[pin.concept]
+                landmarks, own = self._pin.landmarks[pin.concept], self._own[pin.concept]
+                length = (change[row, own] @ flat[own]).norm() / flat[own].norm(dim=1).mean()
+                counter = landmarks.counter(pin.name)
                 if counter is not None:
-                    length = (change[row, own] @ flat[own]).norm() / flat[own].norm(dim=1).mean()
-                    found[row] += length * counter.to(change)
+                    found[row] -= length * counter.to(change)
+                for weight, one in landmarks.widened(pin.name, {other.concept for other in some}):
+                    found[row] += length * weight * one.along(seen[row], step.timestep)
         return found
 
     def _seen(self, output: torch.Tensor) -> torch.Tensor:

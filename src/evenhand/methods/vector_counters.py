@@ -4,7 +4,8 @@
 the images that the vector was made of: later layers tie the two. No direction can be left out of the axis then, since
 the axis does not hold it. So images are made with the vector and read by the fit judge, and the directions that tell
 the moved classes from others at the same module go along with the vector, against what moved and in proportion to it;
-how much of them is found by trying.
+how much of them is found by trying. Where they take nothing back of an attribute with a class between two others, that
+attribute is widened instead (`vector_widening`).
 """
 
 from __future__ import annotations
@@ -18,15 +19,20 @@ import numpy as np
 import torch
 
 from evenhand.concepts.concept import Concept
+from evenhand.host.runs import Runs
+from evenhand.interventions.activation_pin import Landmarks
 from evenhand.methods.matched_populations import Labels, comparable
 from evenhand.methods.trajectories import MeanActivation
 from evenhand.methods.vector_direction import Direction
 from evenhand.methods.vector_trials import Trials
+from evenhand.methods.vector_widening import along_texts, narrowed, with_widenings
 
 COUNTER_IMAGES = 192
 """That are read for each class, over all rows: a share of them moves by chance by 2.5 points."""
 _REACH, _FARTHEST = 2.0, 2.0
 """First guess of how much of the contrasts takes shares of the images back, and the largest factor on it afterwards."""
+_WIDER = 0.5
+"""First guess of the gain of a widening."""
 _FEWEST = 5
 """Images of a class, and of the others, without which there is no contrast."""
 
@@ -80,9 +86,14 @@ def contrasts(
 
 
 def countered(
-    trials: Trials, others: Sequence[Concept], direction: Direction, known: Contrasts, classes: Sequence[str]
+    trials: Trials,
+    others: Sequence[Concept],
+    direction: Direction,
+    known: Contrasts,
+    classes: Sequence[str],
+    runs: Runs,
 ) -> tuple[Direction, dict[str, Any]]:
-    """The direction with counters for what it moves beside its concept.
+    """The direction with counters for what it moves beside its concept, and widenings where these take nothing back.
 
     Args:
         trials: make images.
@@ -90,12 +101,14 @@ def countered(
         direction: that is pinned.
         known: contrasts at its modules.
         classes: that are shown.
+        runs: of a class's text, for the texts of an attribute that is widened.
 
     Returns:
         The direction, and class -> attribute -> changes of its shares before and after the first guess, and how much of
-        the contrasts goes along. Empty where nothing moved beyond chance.
+        the contrasts goes along; likewise for a widening that was tried. Empty where nothing moved beyond chance.
 
-    Cost: 192 images without and with each class, and as many again for a class that moves something.
+    Cost: 192 images without and with each class, as many again for a class that moves something, and once more where a
+    widening is tried, for which every class of the other attribute is run too.
     """
     role = dataclasses.replace(trials, role="counter")
     requests = role.requests(math.ceil(COUNTER_IMAGES / len(trials.rows)))
@@ -110,6 +123,7 @@ def countered(
 
     contrasted = {other for some in known.values() for other, _ in some}
     told: dict[str, Any] = {}
+    along: dict[str, Sequence[Landmarks]] = {}
     for name in classes:
         before = {other: one for other, one in shifts(direction, name).items() if other in contrasted}
         guess = {other: _REACH * one.certain for other, one in before.items() if one.certain}
@@ -118,15 +132,22 @@ def countered(
         after = shifts(with_counters(direction, known, name, before, guess), name)
         amounts = {other: mended(amount, before[other], after[other]) for other, amount in guess.items()}
         direction = with_counters(direction, known, name, before, amounts)
-        told[name] = {
-            other: {
-                "before": _rounded(before[other].values),
-                "tried": _rounded(after[other].values),
-                "amount": round(amount, 4),
-            }
-            for other, amount in amounts.items()
-        }
+        told[name] = {other: _told(before[other], after[other], amount) for other, amount in amounts.items()}
+        stuck = [other for other, amount in amounts.items() if not amount and narrowed(before[other].values)]
+        asked = [one for one in others if one.name in stuck and one.name not in along]
+        along |= along_texts(trials.fitting.host, asked, direction, runs)
+        guess = {other: _WIDER for other in stuck if other in along}
+        if guess:
+            wider = shifts(with_widenings(direction, along, name, guess), name)
+            gains = {other: mended(gain, before[other], wider[other]) for other, gain in guess.items()}
+            direction = with_widenings(direction, along, name, gains)
+            for other, gain in gains.items():
+                told[name][other]["widened"] = _told(before[other], wider[other], gain)
     return direction, told
+
+
+def _told(before: Shift, after: Shift, amount: float) -> dict[str, Any]:
+    return {"before": _rounded(before.values), "tried": _rounded(after.values), "amount": round(amount, 4)}
 
 
 def mended(amount: float, before: Shift, after: Shift) -> float:

@@ -12,6 +12,7 @@ from evenhand.errors import DeclinedError
 from evenhand.host.sites import Attachable, Call
 from evenhand.interventions.activation_pin import ActivationPin, Landmarks, Pinned
 from evenhand.interventions.activation_shift import ActivationShift, VectorBank
+from evenhand.interventions.widening import Widening
 from evenhand.interventions.window import Window
 from evenhand.methods.fitting import Fitted
 from evenhand.methods.trajectories import MeanActivation
@@ -227,6 +228,7 @@ def tensors_of(direction: Direction) -> dict[str, torch.Tensor]:
             found[f"{part.module}/timesteps"] = part.landmarks.timesteps
             found |= {f"{part.module}/level/{name}": level for name, level in part.landmarks.levels.items()}
             found |= {f"{part.module}/counter/{name}": one for name, one in part.landmarks.counters.items()}
+            found |= {f"{part.module}/widening/{key}": one for key, one in _stored_widenings(part.landmarks).items()}
     return found
 
 
@@ -254,6 +256,27 @@ def _stored(module: str, tensors: Mapping[str, torch.Tensor], safety: bool) -> P
             timesteps=tensors["timesteps"],
             levels=under("level/"),
             counters=under("counter/"),
+            widenings=_widenings_of(under("widening/"), tensors["timesteps"]),
             one_sided=safety,
         )
     return Part(module=module, vectors=under("vector/"), landmarks=landmarks)
+
+
+def _stored_widenings(landmarks: Landmarks) -> dict[str, torch.Tensor]:
+    """Class/attribute/tensor -> what is stored; neither names hold a slash."""
+    return {
+        f"{name}/{other}/{key}": tensor
+        for name, some in landmarks.widenings.items()
+        for other, one in some.items()
+        for key, tensor in one.tensors.items()
+    }
+
+
+def _widenings_of(tensors: Mapping[str, torch.Tensor], timesteps: torch.Tensor) -> dict[str, dict[str, Widening]]:
+    found: dict[str, dict[str, dict[str, torch.Tensor]]] = {}
+    for path, tensor in tensors.items():
+        name, other, key = path.split("/")
+        found.setdefault(name, {}).setdefault(other, {})[key] = tensor
+    return {
+        name: {other: Widening.stored(one, timesteps) for other, one in some.items()} for name, some in found.items()
+    }

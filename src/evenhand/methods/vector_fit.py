@@ -37,6 +37,7 @@ from evenhand.methods.vector_trials import (
 from evenhand.records import Sample
 
 _WORK = 1_000  # denoiser rows per class of the closed form
+_WIDENED = 3 * _WORK  # of one attribute with a class between two others
 _TRIAL_ROWS = 4
 _ENOUGH, _LEAST_GAIN = 0.9, 0.1
 
@@ -75,7 +76,7 @@ def fit_concept_vector(fitting: Fitting, values: Mapping[str, Any]) -> Fitted:
         chosen = _estimated(fitting, concept, texts, chosen, values["estimator"], values["act"])
         work = (fitting.host.evaluations - before) / (len(texts.classes) - safety)
     begun, gentle = _begun(trials, chosen, texts.shown, enough, values)
-    chosen, taken_back = _countered(begun, seen, texts.shown, values)
+    chosen, taken_back = _countered(begun, seen, texts.shown, runs, values)
     strengths = _strengths(trials, chosen, texts.shown, enough, values, gentle=gentle)
     cosines = [
         split_half(*({name: one.by_step(half).mean(dim=0) for name, one in means[module].items()} for half in (0, 1)))
@@ -109,8 +110,10 @@ def work_of_vectors(preview: Preview, values: Mapping[str, Any]) -> list[Work]:
     if least:
         found.append(Work(what="calibration, where every prompt succeeds at the first strength", images=least))
     if least and concept.kind != "safety" and values["act"] != "add" and values["estimator"] == "mean-difference":
-        images = COUNTER_IMAGES * (1 + 2 * len(texts.shown))
-        found.append(Work(what="counters, where other attributes are known", images=images, at_most=True))
+        images = COUNTER_IMAGES * (1 + 3 * len(texts.shown))
+        found.append(
+            Work(what="counters, where other attributes are known", images=images, rows=_WIDENED, at_most=True)
+        )
     if values["map"]:
         found.append(Work(what="map of the sites", images=int(values["map"]) * rows))
     return found
@@ -215,14 +218,14 @@ def _begun(
 
 
 def _countered(
-    chosen: Direction, seen: TextRuns, classes: Sequence[str], values: Mapping[str, Any]
+    chosen: Direction, seen: TextRuns, classes: Sequence[str], runs: Runs, values: Mapping[str, Any]
 ) -> tuple[Direction, dict[str, Any]]:
     """With counters for what is moved beside the concept, where the fit judge knows what that could be."""
     modules = {part.module for part in chosen.parts}
     if not (values["calibrate"] and _pins(seen.trials, values) and modules <= seen.contrasts.keys()):
         return chosen, {}
     known = {module: seen.contrasts[module] for module in modules}
-    return countered(seen.trials, seen.others, chosen, known, classes)
+    return countered(seen.trials, seen.others, chosen, known, classes, runs)
 
 
 def _pins(trials: Trials, values: Mapping[str, Any]) -> bool:
