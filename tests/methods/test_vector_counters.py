@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load, save
 
 from evenhand.concepts.library import load_concept
 from evenhand.concepts.prompts import PromptRow
@@ -224,6 +225,12 @@ def test_a_widening_leads_from_the_mean_of_the_texts_to_each_of_them(skin_host: 
     texts = torch.tensor(list(SKIN_TEXTS.values())).log()
     for text in texts:
         assert torch.allclose(one.along(text, 500.0), 0.5 * (text - texts.mean(dim=0)), atol=1e-4)
+
+
+def test_classes_that_are_widened_alike_share_no_memory_in_the_file(skin_host: Host) -> None:
+    along = along_texts(skin_host, [SKIN], direction(), RUNS)
+    both = with_widenings(with_widenings(direction(), along, "old", {"skin": 0.5}), along, "young", {"skin": 0.2})
+    assert load(save(tensors_of(both))).keys() == tensors_of(both).keys()
 
 
 def test_an_attribute_whose_texts_say_nothing_is_left_alone() -> None:

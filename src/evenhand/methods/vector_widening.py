@@ -80,4 +80,5 @@ def with_widenings(direction: Direction, along: Along, name: str, gains: Mapping
 
 def _widening(landmarks: Landmarks, gain: float) -> Widening:
     centres = torch.stack(list(landmarks.levels.values())).mean(dim=0)
-    return Widening(axes=landmarks.axes, timesteps=landmarks.timesteps, centres=centres, gain=gain)
+    # a copy: several classes are widened along the same axes, and a file of safetensors shares nothing
+    return Widening(axes=landmarks.axes.clone(), timesteps=landmarks.timesteps, centres=centres, gain=gain)
