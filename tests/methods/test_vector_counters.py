@@ -233,6 +233,11 @@ def test_classes_that_are_widened_alike_share_no_memory_in_the_file(skin_host: H
     assert load(save(tensors_of(both))).keys() == tensors_of(both).keys()
 
 
+def test_a_widening_that_was_given_up_is_not_stored(skin_host: Host) -> None:
+    along = along_texts(skin_host, [SKIN], direction(), RUNS)
+    assert tensors_of(with_widenings(direction(), along, "old", {"skin": 0.0})).keys() == tensors_of(direction()).keys()
+
+
 def test_an_attribute_whose_texts_say_nothing_is_left_alone() -> None:
     with toy_host(ToyWorld(classes=("a", "b", "c"), prompts=dict.fromkeys(["", *SKIN_TEXTS], (0.2, 0.3, 0.5)))) as host:
         assert along_texts(host, [SKIN], direction(), RUNS) == {}

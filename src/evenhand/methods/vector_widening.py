@@ -66,13 +66,13 @@ def with_widenings(direction: Direction, along: Along, name: str, gains: Mapping
         direction: that is pinned.
         along: other attribute -> where its classes lie; it is widened from the mean over its classes.
         name: the class that is pinned.
-        gains: attributes of these -> gain.
+        gains: attributes of these -> gain; 0 stores nothing.
     """
     parts = []
     for place, part in enumerate(direction.parts):
         landmarks = part.landmarks
         if landmarks is not None:
-            mine = {other: _widening(along[other][place], gain) for other, gain in gains.items()}
+            mine = {other: _widening(along[other][place], gain) for other, gain in gains.items() if gain}
             landmarks = dataclasses.replace(landmarks, widenings={**landmarks.widenings, name: mine})
         parts.append(dataclasses.replace(part, landmarks=landmarks))
     return dataclasses.replace(direction, parts=tuple(parts))
