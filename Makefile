@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-DEMO_IMAGES ?= 12
+DEMO_IMAGES ?= 8
 # Tests run in so many processes of one thread each: tiny models gain nothing from more threads.
 WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
@@ -24,7 +24,7 @@ demo: $(STAMP)
 	@rm -rf runs/demo runs/demo-compare
 	$(BIN)/python -m evenhand audit skewville --concept gender --concept skin --concept unsafe \
 		--images-per-prompt $(DEMO_IMAGES) --out runs/demo
-	$(BIN)/python -m evenhand compare skewville --concept gender --concept unsafe --limit 4 --images-per-prompt 8 \
+	$(BIN)/python -m evenhand compare skewville --concept gender --concept unsafe --limit 4 --images-per-prompt 6 \
 		--with concept-vector:concept=gender --with population-preference:concept=gender \
 		--with safe-guidance:preset=balanced --out runs/demo-compare
 
@@ -53,7 +53,8 @@ fit-skewville: $(STAMP)
 	@rm -rf src/evenhand/skewville/checkpoints/fits
 	@for spec in concept-vector:concept=gender concept-vector:concept=skin concept-vector:concept=age \
 		concept-vector:concept=unsafe noise-direction:concept=gender \
-		noise-direction:concept=gender,projection=20000 noise-selection:concept=gender \
+		noise-direction:concept=gender,projection=20000 noise-direction:concept=gender,projection=10000,images=400 \
+		noise-selection:concept=gender \
 		stereotype-corrector:concept=gender stereotype-corrector:concept=skin \
 		stereotype-corrector:concept=origin,attribute=scarf population-preference:concept=gender; do \
 		EVENHAND_CACHE=$(VENV)/fit $(BIN)/python -m evenhand generate skewville \

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from evenhand.methods.noise_looks import Looks
+from evenhand.methods.noise_looks import Looks, near_target
 
 
 def saturating(s: np.ndarray) -> np.ndarray:
@@ -44,3 +44,9 @@ def test_other_rows_and_the_common_handle_stay() -> None:
 def test_no_images_change_nothing() -> None:
     whole = looks("nurse", 1.0, 500, 8).handle(2)
     assert Looks().within(whole, 2) is whole
+
+
+@pytest.mark.parametrize(("made", "kept"), [(2, 0), (3, 3), (4, 3), (5, 3), (6, 4), (9, 7)])
+def test_what_a_row_needs_is_read_from_all_parts_but_the_first_two(made: int, kept: int) -> None:
+    parts = [Looks(rows=("a",), coordinates=(float(number),), labels=(0,)) for number in range(made)]
+    assert near_target(parts).coordinates == tuple(float(number) for number in range(made - kept, made))

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -31,7 +29,7 @@ from evenhand.methods.noise_estimators import (
     svm_axis,
 )
 from evenhand.methods.noise_gradient import Rounds
-from evenhand.methods.noise_looks import AXIS, Looking, Looks, Neutral, NoiseRecorder, RowAxes, own_axes
+from evenhand.methods.noise_looks import AXIS, Looking, Looks, Neutral, NoiseRecorder, RowAxes, near_target, own_axes
 from evenhand.methods.probit import Handle
 from evenhand.methods.vector_trials import Trials
 from evenhand.records import Settings
@@ -47,8 +45,6 @@ _LOOK = 8
 """Images per prompt at each of the three weights."""
 _PART = 48
 """Images per prompt after which the law is solved again, where every row has a direction of its own."""
-_LAST = 3
-"""Parts that say what each row needs: a probit through noises far from there misses the share that it gives."""
 
 
 def fit_noise_direction(fitting: Fitting, values: Mapping[str, Any]) -> Fitted:
@@ -131,12 +127,6 @@ def _refuse_weak(handle: Handle, fitting: Fitting, concept: Concept) -> None:
         )
 
 
-def _near_target(made: Sequence[Looks]) -> Looks:
-    """The images of the last parts; none before there are so many."""
-    last = made[-_LAST:]
-    return functools.reduce(operator.add, last, Looks()) if len(last) == _LAST else Looks()
-
-
 class _Work:
     """One fit: prompts, seeds, and the runs that were made."""
 
@@ -198,7 +188,7 @@ class _Work:
             _refuse_weak(handle, self._fitting, self._concept)
             made.append(self._looking.look(axes, self._to_target(axes, handle), part, 3 + number))
             looks += made[-1]
-            handle = _near_target(made).within(looks.handle(len(axes.order)), len(axes.order))
+            handle = near_target(made).within(looks.handle(len(axes.order)), len(axes.order))
         _refuse_weak(handle, self._fitting, self._concept)
         return looks, handle
 
