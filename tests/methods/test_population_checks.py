@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import random
 
 import pytest
 
-from evenhand.methods.population_checks import bias_of, shifted
+from evenhand.methods.population_checks import CheckPlan, bias_of, shifted, worth_of
 
 
 def counts(women: int, men: int) -> dict[str, int]:
@@ -58,3 +59,64 @@ def test_three_classes_and_a_class_that_no_image_shows() -> None:
 def test_rows_without_images_have_no_bias() -> None:
     assert set(bias_of(even("nurse", "baker"), {"nurse": counts(1, 1)})) == {"nurse"}
     assert bias_of({}, {}) == {}
+
+
+NAMES = ("female", "male")
+
+
+def test_a_check_spends_the_work_of_its_images() -> None:
+    plan = CheckPlan.of(64, steps=25)
+    # 16 in 25 steps, and the remaining 48 x 25 steps in images of 6: 200, of which 16 repeat the whole ones
+    assert plan == CheckPlan(whole=16, quick=184, steps=6)
+    assert plan.whole * 25 + (plan.whole + plan.quick) * 6 <= 64 * 25
+
+
+@pytest.mark.parametrize("steps", [1, 4, 8, 11])
+def test_a_sampler_of_few_steps_has_no_quick_images(steps: int) -> None:
+    assert CheckPlan.of(64, steps) == CheckPlan(whole=64)
+
+
+def test_quick_images_that_say_exactly_what_whole_ones_do_count_like_them() -> None:
+    whole = {"nurse": ["female", "male"], "baker": ["male", "female"]}
+    quick = {"nurse": ["female", "male", "female", "female"], "baker": ["male", "female", "male", None]}
+    assert worth_of(quick, whole, NAMES) == {"nurse": counts(3, 1), "baker": counts(1, 2)}
+
+
+def test_quick_images_that_say_nothing_count_for_nothing() -> None:
+    # of those that look female in few steps one half is, and of the others too: kappa is 0
+    whole = {"nurse": ["female", "male", "female", "male"]}
+    quick = {"nurse": ["female", "female", "male", "male", "female", "female"]}
+    assert worth_of(quick, whole, NAMES) == {"nurse": counts(2, 2)}
+
+
+def test_a_quick_image_counts_for_the_classes_that_its_like_turned_out_to_be() -> None:
+    whole = {"nurse": ["female"] * 8 + ["male"] * 2 + ["male"] * 10}
+    quick = {"nurse": ["female"] * 10 + ["male"] * 10 + ["female"] * 5}
+    found = worth_of(quick, whole, NAMES)["nurse"]
+    # 18 of 20 pairs agree, by chance (10 x 8 + 10 x 12) / 20 = 10 would: kappa = 8 / 10
+    assert found["female"] == pytest.approx(8 + 0.64 * 5 * 0.8)
+    assert found["male"] == pytest.approx(12 + 0.64 * 5 * 0.2)
+
+
+def test_a_bias_of_few_steps_is_taken_off() -> None:
+    rng = random.Random(0)
+    whole, quick = {}, {}
+    for row in ROWS:
+        true = [rng.random() < 0.5 for _ in range(400)]
+        # one woman of ten looks like a man in few steps
+        seen = ["female" if one and rng.random() < 0.9 else "male" for one in true]
+        whole[row] = ["female" if one else "male" for one in true[:40]]
+        quick[row] = seen
+    found = worth_of(quick, whole, NAMES)
+    share = sum(one["female"] for one in found.values()) / sum(sum(one.values()) for one in found.values())
+    assert share == pytest.approx(0.5, abs=0.03)  # 640 pairs and 5,760 others: three standard errors are .03
+    naive = sum(one.count("female") for one in quick.values()) / (400 * len(ROWS))
+    assert naive < 0.47
+
+
+def test_one_class_alone_is_no_disagreement() -> None:
+    assert worth_of({"a": ["male"] * 5}, {"a": ["male"] * 2}, NAMES) == {"a": counts(0, 5)}
+
+
+def test_without_quick_images_whole_ones_are_counted() -> None:
+    assert worth_of({}, {"a": ["male", None, "female"]}, NAMES) == {"a": counts(1, 1)}

@@ -137,6 +137,20 @@ def test_what_is_spent_is_counted(host: Host) -> None:
     assert effect["evaluations"] - effect["evaluations_of_data"] == 5 * 40 * 2 * 2 + 6 * 2 * 4
 
 
+def test_checks_are_made_in_few_steps_for_the_most_part(host: Host) -> None:
+    def spent(checks: str) -> int:
+        (plan,) = METHOD.plans(Setting(), METHOD.read({**SMALL, "steps": "2", "settle": "22", "checks": checks}))
+        assert METHOD.fit is not None
+        longer = dataclasses.replace(
+            fitting(host, Judge([0.9, 0.6, 0.5, 0.5])), settings=Settings(steps=12, guidance=2)
+        )
+        return METHOD.fit(longer, plan.values).card.effect["evaluations"]
+
+    # of 8 images of 12 steps for each of two rows, at two readings: 2 whole ones (here of 2 steps), and in 6 steps
+    # what the other 6 would have cost, 12 images, of which 2 repeat the whole ones; guided, so twice
+    assert spent("8") - spent("0") == 2 * 2 * (2 * 2 + 12 * 6) * 2
+
+
 def test_it_stops_when_the_upper_limit_is_low_enough(host: Host) -> None:
     found = fitted(host, Judge([0.9, 0.5, 0.5, 0.5]), limit="0.4")
     assert [one["step"] for one in found.card.effect["looks"]] == [0, 2]

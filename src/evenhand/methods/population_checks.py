@@ -3,23 +3,59 @@
 Implied shares cost no image and have no sampling error, but a bias of their own: least squares at three noise levels
 tell what the predictions mean, not what the sampler makes of them. A few images of every prompt tell the bias, each
 prompt's drawn to that of all, since so few images know little of one prompt.
+
+Most of these images are made in a quarter of the sampler's steps: with a deterministic sampler the class is mostly
+that of the same noise in all steps, and four of them cost what one does. Some are made in all steps too, from the same
+noise, and say what the quick ones are worth (two levels, as in multilevel Monte Carlo, Giles 2008).
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 Shares = Mapping[str, Mapping[str, float]]
 """Prompt row -> class -> share."""
-Counts = Mapping[str, Mapping[str, int]]
-"""Prompt row -> class -> images."""
+Counts = Mapping[str, Mapping[str, float]]
+"""Prompt row -> class -> images, or what quick ones are worth of them."""
+Labels = Mapping[str, Sequence[str | None]]
+"""Prompt row -> the class of each image; None where it cannot be told."""
 
 LEAST = 0.02
 """No share is taken to be smaller: the odds of nothing would be infinite."""
 _WORTH = 48.0
 """Images that the implied share of a prompt is worth, once the bias of all prompts is taken off."""
 _HALF = 0.5
+_PART, _FEWEST = 4, 6
+"""Quick images take one of so many steps, and no fewer than the latter, in which pictures still hold together."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CheckPlan:
+    """How many images of a prompt are made for a check.
+
+    Args:
+        whole: images in all steps; where there are quick ones, in few steps too.
+        quick: further images in few steps.
+        steps: how few; None where there are no quick images.
+    """
+
+    whole: int
+    quick: int = 0
+    steps: int | None = None
+
+    @classmethod
+    def of(cls, images: int, steps: int) -> CheckPlan:
+        """For about the work of so many images, where an image takes so many steps.
+
+        A quarter of the work makes images in all steps, the rest quick ones. Samplers of few steps have no quick ones.
+        """
+        quick = max(_FEWEST, steps // _PART)
+        if 2 * quick > steps or images < _PART:
+            return cls(whole=images)
+        whole = images // _PART
+        return cls(whole=whole, quick=(images - whole) * steps // quick - whole, steps=quick)
 
 
 def bias_of(
@@ -48,6 +84,39 @@ def bias_of(
         found[row] = {
             name: math.log((seen[row].get(name, 0) + worth * prior[name]) / (count + worth))
             - math.log(max(implied[row][name], LEAST))
+            for name in names
+        }
+    return found
+
+
+def worth_of(quick: Labels, whole: Labels, names: Sequence[str]) -> Counts:
+    """What images show, and beside them what quick ones are worth.
+
+    Of all prompts together, pairs from the same noise say which class an image has where the quick one has another: so
+    each quick image that has no partner counts for the classes with these chances. Together they count for Cohen's
+    kappa of the pairs, squared, of their number: for all where a quick image says it exactly, for nothing where it says
+    nothing.
+
+    Args:
+        quick: in few steps; the first ones from the noises of `whole`.
+        whole: in all steps.
+        names: the classes.
+    """
+    pairs = [(q, w) for row in whole for q, w in zip(quick.get(row, ()), whole[row], strict=False) if q and w]
+    same = sum(q == w for q, w in pairs)
+    by_chance = sum(sum(q == n for q, _ in pairs) * sum(w == n for _, w in pairs) for n in names) / max(len(pairs), 1)
+    kappa = 1.0 if pairs and by_chance >= len(pairs) else (same - by_chance) / max(len(pairs) - by_chance, LEAST)
+    worth = max(kappa, 0.0) ** 2 if pairs else 0.0
+    chances = {}
+    for name in names:
+        mine = [w for q, w in pairs if q == name]
+        # a class that no quick partner has keeps its own name
+        chances[name] = {other: mine.count(other) / len(mine) if mine else float(other == name) for other in names}
+    found = {}
+    for row, seen in whole.items():
+        further = list(quick.get(row, ()))[len(seen) :]
+        found[row] = {
+            name: list(seen).count(name) + worth * sum(further.count(other) * chances[other][name] for other in names)
             for name in names
         }
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from evenhand.concepts.concept import Concept, ConceptClass
 from evenhand.concepts.prompts import PromptRow
 from evenhand.concepts.wordings import caption_of
 from evenhand.errors import InputError
+from evenhand.host.sampler import sample
 from evenhand.host.sites import Attachable
 from evenhand.methods.fitting import Fitting
 from evenhand.methods.population_seen import Seen
@@ -82,11 +84,7 @@ class Observer:
 
         Cost: images per row, and the controls.
         """
-        requests = [
-            self._request(row.name, caption_of(row, index), index, str(number))
-            for row in self._rows
-            for index in range(self.images if images is None else images)
-        ]
+        requests = self._neutral(number, self.images if images is None else images)
         samples = self.fitting.make(attached, requests)
         read = self.read(samples)
         return Seen(
@@ -101,6 +99,30 @@ class Observer:
             },
             **(self.see_controls(number, attached) if controls else {"specific": {}, "others": {}}),
         )
+
+    def labels(self, number: int, images: int, steps: int | None = None) -> dict[str, list[str | None]]:
+        """Row -> the class that is perceived in each image of a neutral prompt, with whatever the denoiser is now.
+
+        Args:
+            number: of the look.
+            images: of each prompt; the first ones of more images are those of fewer.
+            steps: of the sampler; None as the model has.
+
+        Cost: images per row.
+        """
+        requests, watcher = self._neutral(number, images), self.fitting.watcher
+        if steps is None:
+            samples = self.fitting.make((), requests)
+        else:
+            watcher.start(f"images in {steps} steps", total=len(requests), done=0)
+            samples = []
+            for one in sample(self.fitting.host, requests, dataclasses.replace(self.fitting.settings, steps=steps)):
+                samples.append(one)
+                watcher.advance()
+        found: dict[str, list[str | None]] = {row.name: [] for row in self._rows}
+        for request, (label,) in zip(requests, self.fitting.read(samples, [self.concept]), strict=True):
+            found[request.row].append(label)
+        return found
 
     def see_controls(self, number: int, attached: Sequence[Attachable] = ()) -> dict[str, Any]:
         """Of `see` the specific and the other prompts alone, as keyword arguments of `Seen`."""
@@ -145,6 +167,13 @@ class Observer:
         """Whether an image shows its row; where the fit judge cannot tell rows apart, whether it shows a class."""
         label, found = read
         return label is not None if self._recognition is None else found == row
+
+    def _neutral(self, number: int, images: int) -> list[Request]:
+        return [
+            self._request(row.name, caption_of(row, index), index, str(number))
+            for row in self._rows
+            for index in range(images)
+        ]
 
     def _request(self, row: str, prompt: str, index: int, look: str) -> Request:
         return Request(row=row, prompt=prompt, index=index, seed=image_seed(self._seed, "stop", f"{row} {look}", index))

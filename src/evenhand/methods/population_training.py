@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import torch
 
 from evenhand.errors import DeclinedError
 from evenhand.methods.fitting import Fitting
-from evenhand.methods.population_checks import Counts
+from evenhand.methods.population_checks import CheckPlan, Counts, worth_of
 from evenhand.methods.population_data import DataBuilder
 from evenhand.methods.population_looks import Limits, Look, Looks, look_at
 from evenhand.methods.population_observer import CHECKS, FRESH, Observer
@@ -222,8 +221,10 @@ class Course:
             return None
 
         def look() -> Counts:
-            seen = self.observer.see(CHECKS + times.index(place), images=images, controls=False)
-            return {name: Counter(one for one in row.labels if one is not None) for name, row in seen.neutral.items()}
+            plan, number = CheckPlan.of(images, self.fitting.settings.steps), CHECKS + times.index(place)
+            whole = self.observer.labels(number, plan.whole)
+            quick = self.observer.labels(number, plan.whole + plan.quick, plan.steps) if plan.quick else {}
+            return worth_of(quick, whole, self.observer.concept.class_names)
 
         return look
 

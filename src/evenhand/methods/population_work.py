@@ -62,7 +62,8 @@ def work_of(preview: Preview, values: Mapping[str, Any]) -> list[Work]:
         if values["checks"]:
             places = len(check_places(int(values["settle"])))
             images = places * int(values["checks"]) * len(rows)
-            found.append(Work(what=f"images that check them, {places} times", images=images))
+            what = f"images that check them, {places} times, most in few steps but counted as whole ones"
+            found.append(Work(what=what, images=images, at_most=True))
     if values["refresh"]:
         times = (steps - 1) // int(values["refresh"])
         anew = times * plan.images // 2
