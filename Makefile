@@ -53,8 +53,7 @@ fit-skewville: $(STAMP)
 	@rm -rf src/evenhand/skewville/checkpoints/fits
 	@for spec in concept-vector:concept=gender concept-vector:concept=skin concept-vector:concept=age \
 		concept-vector:concept=unsafe noise-direction:concept=gender \
-		noise-direction:concept=gender,projection=20000 noise-direction:concept=gender,projection=10000,images=400 \
-		noise-selection:concept=gender \
+		noise-direction:concept=gender,projection=20000 noise-selection:concept=gender \
 		stereotype-corrector:concept=gender stereotype-corrector:concept=skin \
 		stereotype-corrector:concept=origin,attribute=scarf population-preference:concept=gender; do \
 		EVENHAND_CACHE=$(VENV)/fit $(BIN)/python -m evenhand generate skewville \
