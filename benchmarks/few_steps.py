@@ -1,0 +1,84 @@
+"""What an image shows in few steps and in all, from the same noise: do pictures of a quarter of the steps tell shares?
+
+    python benchmarks/few_steps.py [--with population-preference:concept=gender] [--images 16] [--seed 77]
+
+Images of every occupation are made in all steps of the model and in fewer, from the same noises, and read by the fit
+judge. Printed for each class: its share in both, how many images agree, their correlation (phi), and the root mean
+square over the occupations of the difference between the two shares, beside what images that disagree at random would
+give.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import sys
+
+import numpy as np
+
+from evenhand.concepts.allocation import image_seed
+from evenhand.concepts.library import load_concept
+from evenhand.concepts.prompts import load_prompts
+from evenhand.host.host import Host
+from evenhand.host.load import load_pipeline
+from evenhand.host.sampler import sample
+from evenhand.judges.load import load_judge
+from evenhand.records import Request
+from evenhand.skewville import MODEL_DIRECTORY
+from evenhand.verbs.arm import plan_arm
+from evenhand.verbs.defaults import read_card
+from evenhand.watch import Silent
+
+STEPS = (12, 9, 6)
+
+
+def main() -> None:
+    """Make, read and compare."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--with", dest="arm", help="an intervention, as in `evenhand audit`")
+    parser.add_argument("--images", type=int, default=16, help="of each occupation")
+    parser.add_argument("--seed", type=int, default=77, help="run seed")
+    options = parser.parse_args()
+    host, judge = Host.wrap(load_pipeline(str(MODEL_DIRECTORY))), load_judge("convnet")
+    known = set(read_card("skewville").knows["occupations"])
+    requests = [
+        Request(row=row.name, prompt=row.prompt(i), index=i, seed=image_seed(options.seed, "fit", row.name, i))
+        for row in load_prompts("occupations").rows
+        if row.name in known
+        for i in range(options.images)
+    ]
+    concepts, settings = [load_concept("gender"), load_concept("skin")], host.default_settings()
+
+    def read(steps: int) -> np.ndarray:
+        made = list(sample(host, requests, dataclasses.replace(settings, steps=steps), batch_size=48))
+        found = judge.judge([one.image for one in made], concepts)
+        return np.array([[str(one.label) for one in row] for row in found])
+
+    arm = (
+        plan_arm([options.arm], read_card("skewville"), (), options.seed).build(host, None, Silent())
+        if options.arm
+        else None
+    )
+    with arm.attached(host) if arm else contextlib.nullcontext():
+        labels = {steps: read(steps) for steps in (settings.steps, *STEPS)}
+    rows = np.array([one.row for one in requests])
+    for place, concept in enumerate(concepts):
+        for name in concept.class_names:
+            whole = labels[settings.steps][:, place] == name
+            for steps in STEPS:
+                sys.stdout.write(f"{name:7} {_line(rows, whole, labels[steps][:, place] == name, steps)}\n")
+
+
+def _line(rows: np.ndarray, whole: np.ndarray, few: np.ndarray, steps: int) -> str:
+    apart = [(few[rows == row].mean() - whole[rows == row].mean()) ** 2 for row in np.unique(rows)]
+    chance = [(few != whole)[rows == row].mean() / (rows == row).sum() for row in np.unique(rows)]
+    shares = f"share {whole.mean():.3f} {few.mean():.3f}, agree {(few == whole).mean():.3f}"
+    return (
+        f"{steps:2} steps: {shares}, phi {np.corrcoef(few, whole)[0, 1]:.3f}, "
+        f"apart {np.mean(apart) ** 0.5:.3f} (chance {np.mean(chance) ** 0.5:.3f})"
+    )
+
+
+if __name__ == "__main__":
+    main()
