@@ -55,7 +55,8 @@ fit-skewville: $(STAMP)
 		concept-vector:concept=unsafe noise-direction:concept=gender \
 		noise-direction:concept=gender,projection=20000 noise-selection:concept=gender \
 		stereotype-corrector:concept=gender stereotype-corrector:concept=skin \
-		stereotype-corrector:concept=origin,attribute=scarf population-preference:concept=gender; do \
+		stereotype-corrector:concept=origin,attribute=scarf population-preference:concept=gender \
+		population-preference:concept=skin; do \
 		EVENHAND_CACHE=$(VENV)/fit $(BIN)/python -m evenhand generate skewville \
 			"a photo of a person" --with $$spec --out $(VENV)/fit/images/$$spec || exit 1; done
 	@mv $(VENV)/fit/fits src/evenhand/skewville/checkpoints/fits
