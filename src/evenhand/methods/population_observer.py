@@ -115,8 +115,9 @@ class Observer:
             samples = self.fitting.make((), requests)
         else:
             watcher.start(f"images in {steps} steps", total=len(requests), done=0)
-            samples = []
-            for one in sample(self.fitting.host, requests, dataclasses.replace(self.fitting.settings, steps=steps)):
+            settings, samples = dataclasses.replace(self.fitting.settings, steps=steps), []
+            # with latents, as `make` gives them: a fit's reader may read these
+            for one in sample(self.fitting.host, requests, settings, keep_latents=True):
                 samples.append(one)
                 watcher.advance()
         found: dict[str, list[str | None]] = {row.name: [] for row in self._rows}
