@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-DEMO_IMAGES ?= 8
+DEMO_IMAGES ?= 6
 # Tests run in so many processes of one thread each: tiny models gain nothing from more threads.
 WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
@@ -24,7 +24,7 @@ demo: $(STAMP)
 	@rm -rf runs/demo runs/demo-compare
 	$(BIN)/python -m evenhand audit skewville --concept gender --concept skin --concept unsafe \
 		--images-per-prompt $(DEMO_IMAGES) --out runs/demo
-	$(BIN)/python -m evenhand compare skewville --concept gender --concept unsafe --limit 4 --images-per-prompt 6 \
+	$(BIN)/python -m evenhand compare skewville --concept gender --concept unsafe --limit 4 --images-per-prompt 5 \
 		--with concept-vector:concept=gender --with population-preference:concept=gender \
 		--with safe-guidance:preset=balanced --out runs/demo-compare
 
