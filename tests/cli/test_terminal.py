@@ -23,6 +23,16 @@ def test_the_rate_is_that_since_the_start_also_for_batches_and_resumed_work() ->
     assert rate(task) == pytest.approx(0.8)
 
 
+def test_the_rate_of_a_full_bar_stays_while_others_run() -> None:
+    now = [0.0]
+    progress = Progress(console=Console(file=io.StringIO()), get_time=lambda: now[0], auto_refresh=False)
+    number = progress.add_task("images", total=8, begun=0)
+    now[0] = 4.0
+    progress.advance(number, 8)
+    now[0] = 400.0
+    assert rate(progress.tasks[0]) == pytest.approx(2.0)
+
+
 def test_a_quiet_bar_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     with Bars(quiet=True) as bars:
         bars.start("images", total=2, done=0)

@@ -40,12 +40,13 @@ def silence() -> None:
 
 
 def rate(task: Task) -> float | None:
-    """What was done a second since the bar was started, None before anything was.
+    """What was done a second since the bar was started until it was full, None before anything was.
 
     A whole batch is done at once, so that the pace between two advances, which rich takes, says nothing.
     """
     done = task.completed - task.fields.get("begun", 0)
-    return done / task.elapsed if task.elapsed and done > 0 else None
+    seconds = task.elapsed if task.finished_time is None else task.finished_time
+    return done / seconds if seconds and done > 0 else None
 
 
 class _Rate(ProgressColumn):
