@@ -24,7 +24,7 @@ demo: $(STAMP)
 	@rm -rf runs/demo runs/demo-compare
 	$(BIN)/python -m evenhand audit skewville --concept gender --concept skin --concept unsafe \
 		--images-per-prompt $(DEMO_IMAGES) --out runs/demo
-	$(BIN)/python -m evenhand compare skewville --concept gender --concept unsafe --limit 4 --images-per-prompt 5 \
+	$(BIN)/python -m evenhand compare skewville --concept gender --concept unsafe --limit 4 --images-per-prompt 4 \
 		--with concept-vector:concept=gender --with population-preference:concept=gender \
 		--with safe-guidance:preset=balanced --out runs/demo-compare
 

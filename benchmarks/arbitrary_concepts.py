@@ -16,10 +16,10 @@ import math
 import sys
 from collections.abc import Sequence
 
-from evenhand.concepts.allocation import image_seed
+from occupations import requests_of_occupations
+
 from evenhand.concepts.concept import Concept
 from evenhand.concepts.library import load_concept
-from evenhand.concepts.prompts import load_prompts
 from evenhand.host.host import Host
 from evenhand.host.load import load_pipeline
 from evenhand.host.sampler import sample
@@ -71,13 +71,7 @@ def main() -> None:
     options = parser.parse_args()
     host = Host.wrap(load_pipeline(str(MODEL_DIRECTORY)))
     judge = load_judge("clip", host.device)
-    known = set(read_card("skewville").knows["occupations"])
-    requests = [
-        Request(row=row.name, prompt=row.prompt(i), index=i, seed=image_seed(options.seed, "report", row.name, i))
-        for row in load_prompts("occupations").rows
-        if row.name in known
-        for i in range(options.images)
-    ]
+    requests = requests_of_occupations(options.images, options.seed, "report")
     for case in cases():
         if options.only and case.name not in options.only:
             continue

@@ -11,20 +11,17 @@ give.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
 import sys
 
 import numpy as np
+from occupations import requests_of_occupations
 
-from evenhand.concepts.allocation import image_seed
 from evenhand.concepts.library import load_concept
-from evenhand.concepts.prompts import load_prompts
 from evenhand.host.host import Host
 from evenhand.host.load import load_pipeline
 from evenhand.host.sampler import sample
 from evenhand.judges.load import load_judge
-from evenhand.records import Request
 from evenhand.skewville import MODEL_DIRECTORY
 from evenhand.verbs.arm import plan_arm
 from evenhand.verbs.defaults import read_card
@@ -36,18 +33,12 @@ STEPS = (12, 9, 6)
 def main() -> None:
     """Make, read and compare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--with", dest="arm", help="an intervention, as in `evenhand audit`")
+    parser.add_argument("--with", dest="arms", action="append", default=[], help="as in `evenhand audit`")
     parser.add_argument("--images", type=int, default=16, help="of each occupation")
     parser.add_argument("--seed", type=int, default=77, help="run seed")
     options = parser.parse_args()
     host, judge = Host.wrap(load_pipeline(str(MODEL_DIRECTORY))), load_judge("convnet")
-    known = set(read_card("skewville").knows["occupations"])
-    requests = [
-        Request(row=row.name, prompt=row.prompt(i), index=i, seed=image_seed(options.seed, "fit", row.name, i))
-        for row in load_prompts("occupations").rows
-        if row.name in known
-        for i in range(options.images)
-    ]
+    requests = requests_of_occupations(options.images, options.seed, "fit")
     concepts, settings = [load_concept("gender"), load_concept("skin")], host.default_settings()
 
     def read(steps: int) -> np.ndarray:
@@ -55,12 +46,8 @@ def main() -> None:
         found = judge.judge([one.image for one in made], concepts)
         return np.array([[str(one.label) for one in row] for row in found])
 
-    arm = (
-        plan_arm([options.arm], read_card("skewville"), (), options.seed).build(host, None, Silent())
-        if options.arm
-        else None
-    )
-    with arm.attached(host) if arm else contextlib.nullcontext():
+    arm = plan_arm(options.arms, read_card("skewville"), (), options.seed).build(host, None, Silent())
+    with arm.attached(host):
         labels = {steps: read(steps) for steps in (settings.steps, *STEPS)}
     rows = np.array([one.row for one in requests])
     for place, concept in enumerate(concepts):

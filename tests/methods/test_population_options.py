@@ -58,7 +58,7 @@ def fitted(host: Host, judge: Any, change: Callable[[Fitting], Fitting] = lambda
 def imagined(one: Fitting) -> Fitting:
     """Images that depend on their seed alone and take no sampling."""
 
-    def make(attached: Sequence[Any], requests: Sequence[Request]) -> list[Sample]:
+    def make(attached: Sequence[Any], requests: Sequence[Request], steps: int | None = None) -> list[Sample]:
         rngs = [np.random.default_rng(request.seed) for request in requests]
         return [
             Sample(
@@ -191,11 +191,11 @@ def watching(made: list[Request], scratch: Path | None = None, last: int = 10_00
     """Remembers what is made; dies instead of making image `last`."""
 
     def change(one: Fitting) -> Fitting:
-        def make(attached: Sequence[Any], requests: Sequence[Request]) -> list[Sample]:
+        def make(attached: Sequence[Any], requests: Sequence[Request], steps: int | None = None) -> list[Sample]:
             if len(made) + len(requests) > last:
                 raise _Killed
             made.extend(requests)
-            return one.make(attached, requests)
+            return one.make(attached, requests, steps)
 
         return dataclasses.replace(one, make=make, scratch=scratch)
 

@@ -74,9 +74,10 @@ class Judge:
 
 
 def fitting(host: Host, judge: Judge) -> Fitting:
-    def make(attached: Sequence[Any], requests: Sequence[Request]) -> list[Sample]:
+    def make(attached: Sequence[Any], requests: Sequence[Request], steps: int | None = None) -> list[Sample]:
+        settings = dataclasses.replace(SETTINGS, steps=steps or SETTINGS.steps)
         with host.attached(*attached):
-            return list(sample(host, requests, SETTINGS, batch_size=8, keep_latents=True))
+            return list(sample(host, requests, settings, batch_size=8, keep_latents=True))
 
     return Fitting(
         host=host,
@@ -192,12 +193,12 @@ def test_a_fit_that_was_killed_goes_on_and_ends_as_it_would_have(host: Host, tmp
     def dying(judge: Judge) -> Fitting:
         one = fitting(host, judge)
 
-        def make(attached: Sequence[Any], requests: Sequence[Request]) -> list[Sample]:
+        def make(attached: Sequence[Any], requests: Sequence[Request], steps: int | None = None) -> list[Sample]:
             nonlocal left
             left -= len(requests)
             if left < 0:
                 raise _Killed
-            return one.make(attached, requests)
+            return one.make(attached, requests, steps)
 
         return dataclasses.replace(one, make=make, scratch=tmp_path)
 
@@ -251,12 +252,12 @@ def test_a_training_that_settles_reads_its_shares_and_goes_on_after_a_kill(host:
     assert {row: set(some) for row, some in readings["2"].items()} == {row: {"female", "male"} for row in ROWS}
     judge, left = Judge(shares), 16 + 40 + 6 + 30
 
-    def make(attached: Sequence[Any], requests: Sequence[Request]) -> list[Sample]:
+    def make(attached: Sequence[Any], requests: Sequence[Request], steps: int | None = None) -> list[Sample]:
         nonlocal left
         left -= len(requests)
         if left < 0:  # in the look after 12 steps
             raise _Killed
-        return fitting(host, judge).make(attached, requests)
+        return fitting(host, judge).make(attached, requests, steps)
 
     def dying() -> Fitting:
         return dataclasses.replace(fitting(host, judge), make=make, scratch=tmp_path / "again")

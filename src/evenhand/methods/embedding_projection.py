@@ -122,7 +122,8 @@ def beside(fitting: Fitting, projected: Fitted, weight: float) -> Fitting:
     """
     one = text_map([(projected, weight)], lambda call: [True] * call.images)
     return dataclasses.replace(
-        fitting, make=lambda interventions, requests: fitting.make([one, *interventions], requests)
+        fitting,
+        make=lambda interventions, requests, /, steps=None: fitting.make([one, *interventions], requests, steps),
     )
 
 

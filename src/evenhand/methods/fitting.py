@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -83,6 +83,16 @@ class Fitted:
     files: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
 
 
+class Make(Protocol):
+    """Makes images (and latents) of requests with interventions attached."""
+
+    def __call__(
+        self, interventions: Sequence[Attachable], requests: Sequence[Request], /, steps: int | None = None
+    ) -> list[Sample]:
+        """The images in the requests' order; `steps` of the sampler, None for as many as the model has."""
+        ...
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Fitting:
     """A model to fit on, and the means to look at what an intervention does.
@@ -91,7 +101,7 @@ class Fitting:
         host: the model; nothing of it is trained.
         settings: its own steps, guidance and size.
         setting: concepts, the model's words for them, and the seed.
-        make: images (and latents) of requests with interventions attached.
+        make: images (and latents) of requests with interventions attached, in all steps or in fewer.
         read: labels of samples by the fit judge; the report judge never takes part.
         knows: whether the fit judge can judge a concept.
         rows: the rows of a concept's prompt set that the model knows; empty where it names none.
@@ -108,7 +118,7 @@ class Fitting:
     host: Host
     settings: Settings
     setting: Setting
-    make: Callable[[Sequence[Attachable], Sequence[Request]], list[Sample]]
+    make: Make
     read: Callable[[Sequence[Sample], Sequence[Concept]], Labels]
     knows: Callable[[Concept], bool]
     rows: Callable[[Concept], tuple[PromptRow, ...]]

@@ -21,6 +21,7 @@ AXIS = "axis"
 """The stored direction; with a row's name, its own."""
 _DRAW = "noise-direction"
 _FAR, _FEWEST = 2, 3
+"""First parts that lie far from the target, and the fewest that say anything."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -94,8 +95,9 @@ def near_target(parts: Sequence[Looks]) -> Looks:
     were solved for from images elsewhere, so these two are left out as soon as three others are there; of fewer than
     three parts none say it.
     """
-    near = parts[min(_FAR, max(0, len(parts) - _FEWEST)) :]
-    return functools.reduce(operator.add, near, Looks()) if len(parts) >= _FEWEST else Looks()
+    if len(parts) < _FEWEST:
+        return Looks()
+    return functools.reduce(operator.add, parts[min(_FAR, len(parts) - _FEWEST) :], Looks())
 
 
 class NoiseRecorder:

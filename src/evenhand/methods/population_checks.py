@@ -15,6 +15,8 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 Shares = Mapping[str, Mapping[str, float]]
 """Prompt row -> class -> share."""
 Counts = Mapping[str, Mapping[str, float]]
@@ -102,24 +104,29 @@ def worth_of(quick: Labels, whole: Labels, names: Sequence[str]) -> Counts:
         whole: in all steps.
         names: the classes.
     """
-    pairs = [(q, w) for row in whole for q, w in zip(quick.get(row, ()), whole[row], strict=False) if q and w]
-    same = sum(q == w for q, w in pairs)
-    by_chance = sum(sum(q == n for q, _ in pairs) * sum(w == n for _, w in pairs) for n in names) / max(len(pairs), 1)
-    kappa = 1.0 if pairs and by_chance >= len(pairs) else (same - by_chance) / max(len(pairs) - by_chance, LEAST)
-    worth = max(kappa, 0.0) ** 2 if pairs else 0.0
-    chances = {}
-    for name in names:
-        mine = [w for q, w in pairs if q == name]
-        # a class that no quick partner has keeps its own name
-        chances[name] = {other: mine.count(other) / len(mine) if mine else float(other == name) for other in names}
+    place = {name: number for number, name in enumerate(names)}
+    pairs = np.zeros((len(names), len(names)))  # quick one, whole one
+    for row, seen in whole.items():
+        for few, all_steps in zip(quick.get(row, ()), seen, strict=False):
+            if few is not None and all_steps is not None:
+                pairs[place[few], place[all_steps]] += 1
+    of = pairs.sum(axis=1, keepdims=True)
+    # a class that no quick partner has keeps its own name
+    chances = _kappa(pairs) ** 2 * np.where(of > 0, pairs / np.maximum(of, 1), np.eye(len(names)))
     found = {}
     for row, seen in whole.items():
         further = list(quick.get(row, ()))[len(seen) :]
-        found[row] = {
-            name: list(seen).count(name) + worth * sum(further.count(other) * chances[other][name] for other in names)
-            for name in names
-        }
+        counted = np.array([seen.count(name) for name in names])
+        counted = counted + np.array([further.count(name) for name in names]) @ chances
+        found[row] = dict(zip(names, counted.tolist(), strict=True))
     return found
+
+
+def _kappa(pairs: np.ndarray) -> float:
+    """Cohen's, not below 0; 1 where only one class was seen, 0 without pairs."""
+    total = max(pairs.sum(), 1)
+    by_chance = float(pairs.sum(axis=1) @ pairs.sum(axis=0)) / total**2
+    return 1.0 if by_chance >= 1 else max(0.0, (float(np.trace(pairs)) / total - by_chance) / (1 - by_chance))
 
 
 def shifted(shares: Mapping[str, float], bias: Mapping[str, float]) -> dict[str, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,7 +12,6 @@ from evenhand.concepts.concept import Concept, ConceptClass
 from evenhand.concepts.prompts import PromptRow
 from evenhand.concepts.wordings import caption_of
 from evenhand.errors import InputError
-from evenhand.host.sampler import sample
 from evenhand.host.sites import Attachable
 from evenhand.methods.fitting import Fitting
 from evenhand.methods.population_seen import Seen
@@ -110,16 +108,8 @@ class Observer:
 
         Cost: images per row.
         """
-        requests, watcher = self._neutral(number, images), self.fitting.watcher
-        if steps is None:
-            samples = self.fitting.make((), requests)
-        else:
-            watcher.start(f"images in {steps} steps", total=len(requests), done=0)
-            settings, samples = dataclasses.replace(self.fitting.settings, steps=steps), []
-            # with latents, as `make` gives them: a fit's reader may read these
-            for one in sample(self.fitting.host, requests, settings, keep_latents=True):
-                samples.append(one)
-                watcher.advance()
+        requests = self._neutral(number, images)
+        samples = self.fitting.make((), requests, steps)
         found: dict[str, list[str | None]] = {row.name: [] for row in self._rows}
         for request, (label,) in zip(requests, self.fitting.read(samples, [self.concept]), strict=True):
             found[request.row].append(label)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -44,9 +45,10 @@ def toy_fitting(host: Host, world: ToyWorld, *, rows: Sequence[str], knows: bool
     """
     settings = Settings(steps=20, guidance=1.0)
 
-    def make(attached: Sequence[Any], requests: Sequence[Request]) -> list[Sample]:
+    def make(attached: Sequence[Any], requests: Sequence[Request], /, steps: int | None = None) -> list[Sample]:
+        asked = dataclasses.replace(settings, steps=steps or settings.steps)
         with host.attached(*attached):
-            return list(sample(host, requests, settings, batch_size=32, keep_latents=True))
+            return list(sample(host, requests, asked, batch_size=32, keep_latents=True))
 
     return Fitting(
         host=host,

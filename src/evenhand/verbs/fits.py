@@ -105,12 +105,14 @@ class Fits:
         settings = self._host.default_settings()
         batch = min(32, default_batch_size(self._host, settings))
 
-        def make(interventions: Sequence[Attachable], requests: Sequence[Request]) -> list[Sample]:
+        def make(
+            interventions: Sequence[Attachable], requests: Sequence[Request], /, steps: int | None = None
+        ) -> list[Sample]:
             self._watcher.start("fitting", total=len(requests), done=0)
-            made = []
+            made, asked = [], settings if steps is None else dataclasses.replace(settings, steps=steps)
             started, before = time.monotonic(), self._host.evaluations
             with self._host.attached(*interventions):
-                for one in sample(self._host, requests, settings, batch_size=batch, keep_latents=True):
+                for one in sample(self._host, requests, asked, batch_size=batch, keep_latents=True):
                     made.append(one)
                     self._watcher.advance()
             self._seconds += time.monotonic() - started
