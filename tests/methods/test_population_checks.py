@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from evenhand.methods.population_checks import CheckPlan, bias_of, shifted, worth_of
+from evenhand.methods.population_checks import bias_of, shifted, worth_of
 
 
 def counts(women: int, men: int) -> dict[str, int]:
@@ -62,18 +62,6 @@ def test_rows_without_images_have_no_bias() -> None:
 
 
 NAMES = ("female", "male")
-
-
-def test_a_check_spends_the_work_of_its_images() -> None:
-    plan = CheckPlan.of(64, steps=25)
-    # 16 in 25 steps, and the remaining 48 x 25 steps in images of 6: 200, of which 16 repeat the whole ones
-    assert plan == CheckPlan(whole=16, quick=184, steps=6)
-    assert plan.whole * 25 + (plan.whole + plan.quick) * 6 <= 64 * 25
-
-
-@pytest.mark.parametrize("steps", [1, 4, 8, 11])
-def test_a_sampler_of_few_steps_has_no_quick_images(steps: int) -> None:
-    assert CheckPlan.of(64, steps) == CheckPlan(whole=64)
 
 
 def test_quick_images_that_say_exactly_what_whole_ones_do_count_like_them() -> None:

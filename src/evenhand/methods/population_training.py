@@ -11,13 +11,14 @@ import torch
 
 from evenhand.errors import DeclinedError
 from evenhand.methods.fitting import Fitting
-from evenhand.methods.population_checks import CheckPlan, Counts, worth_of
+from evenhand.methods.population_checks import Counts, worth_of
 from evenhand.methods.population_data import DataBuilder
 from evenhand.methods.population_looks import Limits, Look, Looks, look_at
 from evenhand.methods.population_observer import CHECKS, FRESH, Observer
 from evenhand.methods.population_seen import Seen
 from evenhand.methods.population_sides import NAME
 from evenhand.methods.population_steering import EVERY, Steering, check_places, readable
+from evenhand.methods.quick_images import QuickPlan
 from evenhand.training.cache import PreferenceData
 from evenhand.training.implied_shares import ImpliedShares
 from evenhand.training.lora import without_lora
@@ -221,7 +222,7 @@ class Course:
             return None
 
         def look() -> Counts:
-            plan, number = CheckPlan.of(images, self.fitting.settings.steps), CHECKS + times.index(place)
+            plan, number = QuickPlan.of(images, self.fitting.settings.steps), CHECKS + times.index(place)
             whole = self.observer.labels(number, plan.whole)
             quick = self.observer.labels(number, plan.whole + plan.quick, plan.steps) if plan.quick else {}
             return worth_of(quick, whole, self.observer.concept.class_names)
