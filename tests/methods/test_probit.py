@@ -76,6 +76,15 @@ def test_a_class_that_was_never_seen_and_one_that_is_decided_alone_stay_finite()
     assert 0.9 < alone.strength < 1
 
 
+def test_a_weight_counts_like_so_many_images() -> None:
+    rows, s, labels = simulated(handle(0.5, a=(0.6, 0.4)), ["a"], 80, 3)
+    twice = fit_handle(rows * 2, [*s, *s], [*labels, *labels], 2, own=True)
+    weighted = fit_handle(rows, s.tolist(), labels.tolist(), 2, own=True, weights=[2.0] * len(rows))
+    assert weighted.slope == pytest.approx(twice.slope, abs=1e-3)
+    assert weighted.error == pytest.approx(twice.error, rel=1e-2)
+    assert weighted.cuts["a"] == pytest.approx(twice.cuts["a"], abs=1e-3)
+
+
 def test_a_prompt_of_no_row_has_the_mean_cuts() -> None:
     one = handle(0.5, a=(0.5, 0.5))
     assert one.natural("unknown") == pytest.approx(one.natural(""))

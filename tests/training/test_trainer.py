@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 from diffusers import EulerDiscreteScheduler, FlowMatchEulerDiscreteScheduler, LCMScheduler
-from tiny_pipelines import FAMILY_NAMES
-from tiny_preferences import Make
+from tiny_pipelines import FAMILY_NAMES, ready
+from tiny_preferences import Make, preferences
 
 from evenhand.errors import InputError
 from evenhand.host.families import prediction_type
@@ -352,3 +352,22 @@ def test_winners_are_held_under_their_own_prompts_at_no_cost(make: Make) -> None
     assert torch.allclose(found.reference, asked.reference, rtol=2e-2)  # half precision
     assert torch.equal(found.lessons(torch.tensor([3]), 1), data.lessons(torch.nonzero(data.winner)[3], 1))
     assert found.populations == len(found.latents) == int(data.winner.sum())
+
+
+@pytest.mark.gpu
+def test_it_continues_on_the_device_where_it_trained(tmp_path: Path) -> None:
+    """What was saved lies on no device; moments belong where their parameters are."""
+    with Host.wrap(ready("sd1").to("cuda")) as host:
+        data = preferences(host)
+        whole = trainer(host, data, tmp_path / "whole")
+        whole.train()
+        expected = whole.lora()
+        whole.close()
+        broken = trainer(host, data, tmp_path / "broken", callbacks=(lambda one: one.step == 3,))
+        broken.train()
+        broken.close()
+        again = trainer(host, data, tmp_path / "broken")
+        again.train()
+        assert again.step == 6
+        found = again.lora()
+        assert all(torch.allclose(found[name], value, atol=1e-4) for name, value in expected.items())

@@ -44,7 +44,7 @@ _WEIGHTS = (-2.0, 0.0, 2.0)
 _LOOK = 8
 """Images per prompt at each of the three weights."""
 _PART = 48
-"""Images per prompt after which the law is solved again, where every row has a direction of its own."""
+"""Images per prompt whose work is spent before the law is solved again, where every row has a direction of its own."""
 
 
 def fit_noise_direction(fitting: Fitting, values: Mapping[str, Any]) -> Fitted:
@@ -62,8 +62,9 @@ def fit_noise_direction(fitting: Fitting, values: Mapping[str, Any]) -> Fitted:
         InputError: a safety concept, or one that the fit judge does not know or cannot differentiate.
         DeclinedError: the noise does not decide what the concept's classes look like.
 
-    Cost: the ascents of every prompt row, or runs of every class's prompt; then `images` + 8 images per prompt row, and
-    16 more for the estimators other than `gradient`.
+    Cost: the ascents of every prompt row, or runs of every class's prompt; then the work of `images` + 8 images per
+    prompt row, and of 16 more for the estimators other than `gradient`. A quarter of that work makes images in all
+    steps, the rest quick ones (`quick_images`).
     """
     concept = concept_of(values, fitting.setting.concept)
     fitting.check_attribute(NAME, concept)
@@ -82,7 +83,7 @@ def fit_noise_direction(fitting: Fitting, values: Mapping[str, Any]) -> Fitted:
         "strength": round(handle.strength, 4),
         "interval": [round(one, 4) for one in handle.interval()],
         "agreement": round(axes.agreement, 4),
-        "images": len(looks.labels),
+        "worth": round(looks.worth),
         "natural": {
             row: {one: round(float(share), 4) for one, share in zip(axes.order, whole.natural(row), strict=True)}
             for row in whole.cuts

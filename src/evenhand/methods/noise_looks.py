@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import operator
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 
@@ -14,6 +15,7 @@ from evenhand.host.runs import Onlooker
 from evenhand.interventions.noise_draw import NoiseDraw
 from evenhand.interventions.noise_laws import Law
 from evenhand.methods.probit import Handle, fit_handle
+from evenhand.methods.quick_images import QuickPlan, chances_of
 from evenhand.methods.vector_trials import Trials
 from evenhand.records import Request
 
@@ -56,22 +58,42 @@ def own_axes(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Looks:
-    """Images that were read: their prompt row, where their coordinate lay, and the class, where there was one."""
+    """Images that were read: their prompt row, where their coordinate lay, and the class, where there was one.
+
+    A quick image stands there once for each class that it may be of, with the weight by which it counts.
+
+    Args:
+        rows: of each.
+        coordinates: of each.
+        labels: number of the class, in the order of the direction.
+        weights: by which each counts; empty for one each.
+    """
 
     rows: tuple[str, ...] = ()
     coordinates: tuple[float, ...] = ()
     labels: tuple[int, ...] = ()
+    weights: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.weights:
+            object.__setattr__(self, "weights", (1.0,) * len(self.rows))
 
     def __add__(self, other: Looks) -> Looks:
         return Looks(
             rows=self.rows + other.rows,
             coordinates=self.coordinates + other.coordinates,
             labels=self.labels + other.labels,
+            weights=self.weights + other.weights,
         )
+
+    @property
+    def worth(self) -> float:
+        """How many images these count for."""
+        return sum(self.weights)
 
     def handle(self, classes: int) -> Handle:
         """The probit through all of them, with a slope for each row."""
-        return fit_handle(self.rows, self.coordinates, self.labels, classes, own=True)
+        return fit_handle(self.rows, self.coordinates, self.labels, classes, own=True, weights=self.weights)
 
     def within(self, whole: Handle, classes: int) -> Handle:
         """A handle of more images, in which the rows have the cuts and slopes that these give them.
@@ -98,6 +120,35 @@ def near_target(parts: Sequence[Looks]) -> Looks:
     if len(parts) < _FEWEST:
         return Looks()
     return functools.reduce(operator.add, parts[min(_FAR, len(parts) - _FEWEST) :], Looks())
+
+
+class Seen(NamedTuple):
+    """An image: its prompt row, its number there, where its coordinate lay, and the class, where there was one."""
+
+    row: str
+    number: int
+    coordinate: float
+    label: str | None
+
+
+def counted(whole: Sequence[Seen], quick: Sequence[Seen], order: Sequence[str]) -> Looks:
+    """Images in all steps, and beside them what quick ones are worth by those that have the noise of a whole one.
+
+    Args:
+        whole: in all steps.
+        quick: in few steps, the same noises among them.
+        order: the classes, in that of the direction.
+    """
+    place, known = {name: k for k, name in enumerate(order)}, {(one.row, one.number): one.label for one in whole}
+    pairs = [(one.label, known[one.row, one.number]) for one in quick if (one.row, one.number) in known]
+    chances = chances_of(pairs, order)
+    found = [(one.row, one.coordinate, place[one.label], 1.0) for one in whole if one.label is not None]
+    for one in quick:
+        if one.label is not None and (one.row, one.number) not in known:
+            weights = chances[place[one.label]].tolist()
+            found += [(one.row, one.coordinate, k, weight) for k, weight in enumerate(weights) if weight > 0]
+    rows, coordinates, labels, weights = zip(*found, strict=True) if found else ((), (), (), ())
+    return Looks(rows=rows, coordinates=coordinates, labels=labels, weights=weights)
 
 
 class NoiseRecorder:
@@ -167,8 +218,14 @@ class Looking:
         )
 
     def look(self, axes: RowAxes, law: Callable[[str], Law], images: int, look: int) -> Looks:
-        """Images of every row under a law for each."""
-        requests = self.requests(images, look)
+        """Images of every row under a law for each, most of them quick ones.
+
+        Args:
+            axes: along which the laws draw.
+            law: of a row.
+            images: of every row, whose work is spent (`quick_images`).
+            look: number of the look.
+        """
         laws = {row.name: law(row.name) for row in self.trials.rows}
         draw = NoiseDraw(
             name=_DRAW,
@@ -177,11 +234,14 @@ class Looking:
             laws=lambda call: [{AXIS: laws[request.row]} for request in call.requests or ()],
             rows=lambda call: [request.row for request in call.requests or ()],
         )
-        samples = self.trials.fitting.make([draw], requests)
-        found = [
-            (one.request.row, float(one.evidence[_DRAW]["coordinates"][AXIS][1]), axes.order.index(str(label)))
+        plan = QuickPlan.of(images, self.trials.fitting.settings.steps)
+        whole = self._seen(draw, self.requests(plan.whole, look), None)
+        quick = self._seen(draw, self.requests(plan.whole + plan.quick, look), plan.steps) if plan.quick else []
+        return counted(whole, quick, axes.order)
+
+    def _seen(self, draw: NoiseDraw, requests: Sequence[Request], steps: int | None) -> list[Seen]:
+        samples = self.trials.fitting.make([draw], requests, steps=steps)
+        return [
+            Seen(one.request.row, one.request.index, float(one.evidence[_DRAW]["coordinates"][AXIS][1]), label)
             for one, label in zip(samples, self.trials.read(samples), strict=True)
-            if label is not None
         ]
-        rows, coordinates, labels = zip(*found, strict=True) if found else ((), (), ())
-        return Looks(rows=rows, coordinates=coordinates, labels=labels)

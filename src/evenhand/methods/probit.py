@@ -76,7 +76,13 @@ class Handle:
 
 
 def fit_handle(
-    rows: Sequence[str], coordinates: Sequence[float], labels: Sequence[int], classes: int, *, own: bool = False
+    rows: Sequence[str],
+    coordinates: Sequence[float],
+    labels: Sequence[int],
+    classes: int,
+    *,
+    own: bool = False,
+    weights: Sequence[float] | None = None,
 ) -> Handle:
     """Maximum likelihood, with weak priors.
 
@@ -86,6 +92,7 @@ def fit_handle(
         labels: number of the class that was perceived, in the direction's order.
         classes: how many there are.
         own: True gives every row a slope of its own, where the common one is positive.
+        weights: by which each counts, above 0; None for one each.
 
     Raises:
         ValueError: no images.
@@ -95,7 +102,8 @@ def fit_handle(
     names = sorted(set(rows))
     place = np.array([names.index(row) for row in rows])
     s, y = np.asarray(coordinates, dtype=float), np.asarray(labels)
-    common = _Likelihood(place=place, s=s, y=y, classes=classes, prior=lambda b: b**2 / (2 * _STEEPEST**2))
+    w = np.ones(len(s)) if weights is None else np.asarray(weights, dtype=float)
+    common = _Likelihood(place=place, s=s, y=y, w=w, classes=classes, prior=lambda b: b**2 / (2 * _STEEPEST**2))
     start = np.concatenate([[0.3], np.tile([-0.3] + [-0.5] * (classes - 2), len(names))])
     best = common.fit(start)
     slope, cuts = float(best[0]), common.scaled_cuts(best)
@@ -105,7 +113,12 @@ def fit_handle(
     for k, name in enumerate(names if own and slope > 0 else ()):
         there = place == k
         alone = _Likelihood(
-            place=np.zeros(int(there.sum()), dtype=int), s=s[there], y=y[there], classes=classes, prior=_near(slope)
+            place=np.zeros(int(there.sum()), dtype=int),
+            s=s[there],
+            y=y[there],
+            w=w[there],
+            classes=classes,
+            prior=_near(slope),
         )
         found = alone.fit(np.concatenate([[slope], best[1:].reshape(len(names), classes - 1)[k]]))
         slopes[name], by_row[name] = float(found[0]), tuple(float(one) for one in alone.scaled_cuts(found)[0])
@@ -127,6 +140,7 @@ class _Likelihood:
     place: np.ndarray
     s: np.ndarray
     y: np.ndarray
+    w: np.ndarray
     classes: int
     prior: Callable[[float], float]
 
@@ -148,7 +162,7 @@ class _Likelihood:
         padded = np.concatenate([-edge, scaled, edge], axis=1)
         low, high = (np.take_along_axis(padded, (self.y + k)[:, None], axis=1)[:, 0] for k in (0, 1))
         prior = (self.cuts(values) ** 2).sum() / (2 * _SPREAD**2) + self.prior(float(values[0]))
-        return float(prior - _log_between(values[0] * self.s - high, values[0] * self.s - low).sum())
+        return float(prior - self.w @ _log_between(values[0] * self.s - high, values[0] * self.s - low))
 
 
 def _log_between(low: np.ndarray, high: np.ndarray) -> np.ndarray:

@@ -241,11 +241,13 @@ class PopulationPreferenceTrainer:
             )
         self.step = int(facts["step"])
         self.restore({name[5:]: value for name, value in tensors.items() if name.startswith("lora.")})
-        for number, parameter in enumerate(self._learning):
-            prefix = f"optimiser.{number}."
-            own = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-            if own:
-                self._optimiser.state[parameter].update(own)
+        moments: dict[int, dict[str, torch.Tensor]] = {}
+        for name, value in tensors.items():
+            if name.startswith("optimiser."):
+                number, key = name.removeprefix("optimiser.").split(".", 1)
+                moments.setdefault(int(number), {})[key] = value
+        # puts each where its parameter is; a plain update of the state would leave them on the CPU
+        self._optimiser.load_state_dict({**self._optimiser.state_dict(), "state": moments})
 
     def _drawn(self, data: PreferenceData, count: int, salt: int = 0) -> tuple[list[int], int]:
         """The populations of this step over all processes, and the draw; every epoch has an order of its own."""
