@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from evenhand.errors import InputError
+from evenhand.host.differentiable import slopes
 from evenhand.host.host import Host
 from evenhand.methods.method import Setting
 from evenhand.methods.noise_gradient import ENOUGH, Ascent, Rounds, ascend
@@ -59,6 +60,22 @@ def test_steps_have_one_length() -> None:
         found = ascent(host, "a nurse", 1, Rounds(count=1, batch=8, steps=6, stride=0.7))
     assert found.length == pytest.approx(0.7, abs=1e-5)
     assert found.agreement == 0.0  # one round has no other to agree with
+
+
+def test_gradients_count_with_their_lengths() -> None:
+    """One image's odds rise ten times as steeply: the step goes along the mean of all gradients as they are."""
+    steep = torch.tensor([10.0] + [1.0] * 7)
+
+    def odds(images: torch.Tensor) -> torch.Tensor:
+        return steep * toy_logits(images, WORLD)[:, 1] ** 3
+
+    with toy_host(WORLD) as host:
+        found = ascend(host, ["a nurse"] * 8, odds, noises, Rounds(count=1, batch=8, steps=6), guidance=1.0)
+        each = slopes(host, ["a nurse"] * 8, noises(0), odds, steps=6, guidance=1.0).gradients
+    wanted = each.mean(dim=0) / each.mean(dim=0).norm()
+    assert torch.allclose(found.axis, wanted, atol=1e-4)
+    alike = (each / each.flatten(1).norm(dim=1).view(-1, 1, 1, 1)).mean(dim=0)
+    assert not torch.allclose(alike / alike.norm(), wanted, atol=1e-2)
 
 
 def test_an_image_without_a_gradient_counts_for_nothing() -> None:

@@ -5,10 +5,13 @@ differentiated. For one prompt and a class that it shows too seldom, a mean m of
 
     E[ l(x(m + e)) ],  e ~ N(0, I),  l = log-odds of the class by the fit judge
 
-by steps of one length, from fresh noise each time. Every image counts alike, with its gradient's direction and not its
-length, which spreads over two orders of magnitude. By Stein's identity the first step is where the class's noises lie
+by steps of one length, from fresh noise each time. By Stein's identity the first step is where the class's noises lie
 on the mean (Brillinger 1983; the active subspace, Constantine 2015), found with a thousandth of the images that their
 labels would take. It stops once most images show the class: how far the noise must move is the fit's own calibration.
+
+Gradients are averaged as they are, with their lengths, which spread over two orders of magnitude: an image that is all
+but decided has a short one, which says how its class looks and not what would change it, and one between two classes a
+long one. (By their directions alone, houses of one region became less often what they were moved towards.)
 
 Pairs of explicit prompts do not tell this: they say in what the pictures differ, not what the network reads from the
 noise when the prompt leaves it open.
@@ -112,7 +115,7 @@ def ascend(
         values.append(found.values)
         if _shown(values) >= ENOUGH and number > 1:
             break
-        pulls.append(_directions(found.gradients))
+        pulls.append(found.gradients.nan_to_num(0.0, 0.0, 0.0).mean(dim=0))
         memory = _MEMORY * memory + pulls[-1]
         mean = mean + rounds.stride * memory / memory.norm().clamp(min=1e-12)
     axis = mean / mean.norm().clamp(min=1e-12)
@@ -127,12 +130,6 @@ def ascend(
 
 def _shown(values: Sequence[torch.Tensor]) -> float:
     return float((torch.cat(list(values[-2:])) > 0).float().mean())
-
-
-def _directions(gradients: torch.Tensor) -> torch.Tensor:
-    """The mean of the gradients' directions; one that is no number, or nothing, counts for nothing."""
-    flat = gradients.flatten(1).nan_to_num(0.0, 0.0, 0.0)
-    return (flat / flat.norm(dim=1, keepdim=True).clamp(min=1e-12)).mean(dim=0).view(gradients.shape[1:])
 
 
 def _agreement(pulls: Sequence[torch.Tensor]) -> float:
