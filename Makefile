@@ -56,7 +56,7 @@ fit-skewville: $(STAMP)
 		noise-direction:concept=gender,projection=20000 noise-selection:concept=gender \
 		stereotype-corrector:concept=gender stereotype-corrector:concept=skin \
 		stereotype-corrector:concept=origin,attribute=scarf population-preference:concept=gender \
-		population-preference:concept=skin; do \
+		population-preference:concept=skin,settle=240; do \
 		EVENHAND_CACHE=$(VENV)/fit $(BIN)/python -m evenhand generate skewville \
 			"a photo of a person" --with $$spec --out $(VENV)/fit/images/$$spec || exit 1; done
 	@mv $(VENV)/fit/fits src/evenhand/skewville/checkpoints/fits

@@ -25,7 +25,7 @@ from evenhand.watch import Silent
 
 SHIPPED = ("gender", "skin", "age", "unsafe")
 CORRECTORS = ({"concept": "gender"}, {"concept": "skin"}, {"concept": "origin", "attribute": "scarf"})
-ADAPTERS = ("gender", "skin")
+ADAPTERS = ({"concept": "gender"}, {"concept": "skin", "settle": "240"})
 NOISE = (
     ("noise-direction", {"concept": "gender"}),
     ("noise-direction", {"concept": "gender", "projection": "20000"}),
@@ -64,13 +64,13 @@ def test_the_default_correctors_ship(host: Host, values: dict[str, str]) -> None
     assert card["judges"]["fit"] == load_judge("convnet").hash
 
 
-@pytest.mark.parametrize("concept", ADAPTERS)
-def test_the_default_adapters_ship(host: Host, concept: str) -> None:
+@pytest.mark.parametrize("values", ADAPTERS)
+def test_the_adapters_ship(host: Host, values: dict[str, str]) -> None:
     method = METHODS["population-preference"]
-    (plan,) = method.plans(Setting(), method.read({"concept": concept}))
+    (plan,) = method.plans(Setting(), method.read(values))
     folder = FITS_DIRECTORY / fit_name(plan, host)
     card = read_json(folder / "card.json")
-    assert card["concept"]["name"] == concept
+    assert card["concept"]["name"] == values["concept"]
     assert card["site"] == "weight"
     assert card["judges"]["fit"] == load_judge("convnet").hash
     assert card["effect"]["kept"]["broken"] == []
@@ -91,7 +91,7 @@ def test_nothing_else_ships() -> None:
     found = sorted((card["method"], card["concept"]["name"]) for card in cards)
     vectors = [("concept-vector", name) for name in SHIPPED]
     correctors = [("stereotype-corrector", values.get("attribute", values["concept"])) for values in CORRECTORS]
-    adapters = [("population-preference", name) for name in ADAPTERS]
+    adapters = [("population-preference", values["concept"]) for values in ADAPTERS]
     noise = [(name, values["concept"]) for name, values in NOISE]
     assert found == sorted([*vectors, *correctors, *adapters, *noise])
 
