@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import pytest
 import torch
 
+from evenhand.concepts.library import load_concept
 from evenhand.errors import InputError
 from evenhand.host.differentiable import slopes
 from evenhand.host.host import Host
+from evenhand.methods import noise_ascents
 from evenhand.methods.method import Setting
+from evenhand.methods.noise_ascents import row_ascents
+from evenhand.methods.noise_estimators import Keep
 from evenhand.methods.noise_gradient import ENOUGH, Ascent, Rounds, ascend
+from evenhand.methods.noise_looks import Looking
 from evenhand.methods.table import METHODS
+from evenhand.methods.vector_trials import Trials
 from evenhand.testing.toy import ToyWorld, toy_host
 from evenhand.testing.toy_fitting import FITTING_WORLD, toy_fitting, toy_logits
 
@@ -97,3 +105,33 @@ def test_a_judge_without_gradients_is_said() -> None:
         fitting = dataclasses.replace(toy_fitting(host, FITTING_WORLD, rows=("a nurse",)), logits=None)
         with pytest.raises(InputError, match="gives no gradients; use estimator=paired"):
             method.fit(fitting, plan.values)
+
+
+def test_an_ascent_that_does_not_arrive_is_tried_by_directions_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of both the one is kept whose last images show the class more often; one that arrives is not tried again."""
+    asked: list[bool] = []
+
+    def planned(shown: Mapping[bool, float]) -> Callable[..., Ascent]:
+        def one(*args: Any, lengths: bool, **more: Any) -> Ascent:
+            asked.append(lengths)
+            axis = torch.full((4, 4, 4), 1.0 if lengths else -1.0) / 8
+            return Ascent(axis=axis, length=1.0, agreement=0.5, coordinates=(), values=(), shown=shown[lengths])
+
+        return one
+
+    for shown, tried, kept in (
+        ({True: 0.8, False: 1.0}, [True], 1.0),
+        ({True: 0.1, False: 0.6}, [True, False], -1.0),
+        ({True: 0.4, False: 0.2}, [True, False], 1.0),
+    ):
+        asked.clear()
+        monkeypatch.setattr(noise_ascents, "ascend", planned(shown))
+        with toy_host(FITTING_WORLD) as host:
+            fitting = toy_fitting(host, FITTING_WORLD, rows=("a nurse",))
+            trials = Trials.judged(fitting, load_concept("gender"), "a photo of a person")
+            neutral = Looking(trials=trials).neutral(4)
+            found = row_ascents(trials, neutral, ("female", "male"), Keep())
+        assert asked == tried
+        sign = 1 if found.effect["ascents"]["a nurse"]["length"] > 0 else -1
+        assert float(found.axes.own["a nurse"].sum() * sign) == pytest.approx(8.0 * kept)
+        assert found.effect["ascents"]["a nurse"]["shown"] == shown[kept > 0]

@@ -13,7 +13,7 @@ from evenhand.concepts.concept import Concept
 from evenhand.concepts.prompts import PromptRow
 from evenhand.errors import InputError
 from evenhand.methods.noise_estimators import Keep, kept
-from evenhand.methods.noise_gradient import Ascent, Rounds, ascend
+from evenhand.methods.noise_gradient import ENOUGH, Ascent, Rounds, ascend
 from evenhand.methods.noise_looks import Looks, Neutral, RowAxes
 from evenhand.methods.vector_trials import Trials
 
@@ -52,7 +52,7 @@ def row_ascents(
     Raises:
         InputError: the fit judge cannot be differentiated.
 
-    Cost: `Rounds.rows` for every row, twice with guidance above 1.5.
+    Cost: `Rounds.rows` for every row, twice for one whose first ascent does not arrive; twice with guidance above 1.5.
     """
     rounds = rounds or Rounds()
     fitting, order = trials.fitting, tuple(order)
@@ -62,16 +62,8 @@ def row_ascents(
     ascents: dict[str, tuple[Ascent, int, tuple[int, ...]]] = {}
     for row in trials.rows:
         sign = _towards(trials.concept, neutral, row, order)
-        scores = _Scores(trials, order, sign)
-        found = ascend(
-            fitting.host,
-            [trials.words(row, place) for place in range(rounds.batch)],
-            scores,
-            lambda number, row=row: _noises(trials, row, number, rounds.batch, neutral.noises.shape[1:]),
-            rounds,
-            guidance=fitting.settings.guidance,
-        )
-        ascents[row.name] = found, sign, tuple(scores.labels)
+        found, labels = _ascent(trials, neutral, row, _Scores(trials, order, sign), rounds)
+        ascents[row.name] = found, sign, labels
         fitting.watcher.advance()
     own = {name: kept(sign * one.axis, keep) for name, (one, sign, _) in ascents.items()}
     looks = Looks()
@@ -84,11 +76,39 @@ def row_ascents(
     )
     effect = {
         "ascents": {
-            name: {"length": round(sign * one.length, 3), "agreement": round(one.agreement, 4), "images": len(labels)}
+            name: {
+                "length": round(sign * one.length, 3),
+                "agreement": round(one.agreement, 4),
+                "images": len(labels),
+                "shown": round(one.shown, 4),
+            }
             for name, (one, sign, labels) in ascents.items()
         }
     }
     return Found(axes=axes, looks=looks, effect=effect)
+
+
+def _ascent(
+    trials: Trials, neutral: Neutral, row: PromptRow, scores: _Scores, rounds: Rounds
+) -> tuple[Ascent, tuple[int, ...]]:
+    """Of a row, and what was read on the way: by the gradients as they are; where they do not arrive, the better of
+    that and one by their directions."""
+    tried: list[tuple[Ascent, tuple[int, ...]]] = []
+    for lengths in (True, False):
+        scores.labels = []
+        found = ascend(
+            trials.fitting.host,
+            [trials.words(row, place) for place in range(rounds.batch)],
+            scores,
+            lambda number: _noises(trials, row, number, rounds.batch, neutral.noises.shape[1:]),
+            rounds,
+            guidance=trials.fitting.settings.guidance,
+            lengths=lengths,
+        )
+        tried.append((found, tuple(scores.labels)))
+        if found.shown >= ENOUGH:
+            break
+    return max(tried, key=lambda one: one[0].shown)
 
 
 class _Scores:

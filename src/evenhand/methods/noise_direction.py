@@ -310,7 +310,11 @@ METHOD = Method(
         ),
         Parameter(name="channels", help="of the latents, joined by +; else all", fits=True),
         Parameter(
-            name="images", help="per prompt, whose work calibrates at the target", kind="number", default="400", fits=True
+            name="images",
+            help="per prompt, whose work calibrates at the target",
+            kind="number",
+            default="400",
+            fits=True,
         ),
         Parameter(
             name="projection",

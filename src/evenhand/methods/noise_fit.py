@@ -103,7 +103,8 @@ def work_of_direction(preview: Preview, values: Mapping[str, Any]) -> list[Work]
     neutral = max(_LOOK, int(values["images"])) if values["estimator"] == "labels" else _LOOK
     if values["estimator"] == GRADIENT:
         looked = neutral + int(values["images"])
-        first = Work(what=f"ascents of {rows} prompts", differentiated=Rounds().rows * rows, at_most=True)
+        # one that does not arrive is tried twice
+        first = Work(what=f"ascents of {rows} prompts", differentiated=2 * Rounds().rows * rows, at_most=True)
     else:
         looked = neutral + _LOOK * (len(_WEIGHTS) - 1) + int(values["images"])
         first = Work(what="runs of every class", images=_SEEDS * len(concept.classes), at_most=True)

@@ -11,7 +11,9 @@ labels would take. It stops once most images show the class: how far the noise m
 
 Gradients are averaged as they are, with their lengths, which spread over two orders of magnitude: an image that is all
 but decided has a short one, which says how its class looks and not what would change it, and one between two classes a
-long one. (By their directions alone, houses of one region became less often what they were moved towards.)
+long one. (By their directions alone, houses of one region became less often what they were moved towards.) Where few
+images lie between the classes, their noise is what remains of that mean, and directions alone lead further: an ascent
+that does not arrive is tried so too.
 
 Pairs of explicit prompts do not tell this: they say in what the pictures differ, not what the network reads from the
 noise when the prompt leaves it open.
@@ -67,6 +69,7 @@ class Ascent:
         agreement: cosine of the mean gradients of every second round with that of the others.
         coordinates: of all noises that were tried along the axis.
         values: the objective there; above 0 where the class is shown, on the short schedule.
+        shown: share of the images of the last two rounds that show the class.
     """
 
     axis: torch.Tensor
@@ -74,6 +77,7 @@ class Ascent:
     agreement: float
     coordinates: tuple[float, ...]
     values: tuple[float, ...]
+    shown: float
 
 
 def ascend(
@@ -84,6 +88,7 @@ def ascend(
     rounds: Rounds,
     *,
     guidance: float,
+    lengths: bool = True,
 ) -> Ascent:
     """Move the mean of the noise until a class is shown.
 
@@ -94,6 +99,7 @@ def ascend(
         noises: number of a round -> its noises, (batch, ...), standard normal.
         rounds: how far.
         guidance: of the model.
+        lengths: False counts every image alike, with its gradient's direction.
 
     Cost: `Rounds.rows`, twice with guidance above 1.5.
     """
@@ -115,7 +121,7 @@ def ascend(
         values.append(found.values)
         if _shown(values) >= ENOUGH and number > 1:
             break
-        pulls.append(found.gradients.nan_to_num(0.0, 0.0, 0.0).mean(dim=0))
+        pulls.append(_pull(found.gradients, lengths=lengths))
         memory = _MEMORY * memory + pulls[-1]
         mean = mean + rounds.stride * memory / memory.norm().clamp(min=1e-12)
     axis = mean / mean.norm().clamp(min=1e-12)
@@ -125,11 +131,20 @@ def ascend(
         agreement=_agreement(pulls),
         coordinates=tuple((torch.cat(tried).flatten(1) @ axis.flatten()).tolist()),
         values=tuple(torch.cat(values).tolist()),
+        shown=_shown(values),
     )
 
 
 def _shown(values: Sequence[torch.Tensor]) -> float:
     return float((torch.cat(list(values[-2:])) > 0).float().mean())
+
+
+def _pull(gradients: torch.Tensor, *, lengths: bool) -> torch.Tensor:
+    """The mean of the gradients, or of their directions; one that is no number counts for nothing."""
+    flat = gradients.flatten(1).nan_to_num(0.0, 0.0, 0.0)
+    if not lengths:
+        flat = flat / flat.norm(dim=1, keepdim=True).clamp(min=1e-12)
+    return flat.mean(dim=0).view(gradients.shape[1:])
 
 
 def _agreement(pulls: Sequence[torch.Tensor]) -> float:
