@@ -28,7 +28,8 @@ CORRECTORS = ({"concept": "gender"}, {"concept": "skin"}, {"concept": "origin", 
 ADAPTERS = ({"concept": "gender"}, {"concept": "skin", "settle": "240"})
 NOISE = (
     ("noise-direction", {"concept": "gender"}),
-    ("noise-direction", {"concept": "gender", "projection": "20000"}),
+    ("noise-direction", {"concept": "gender", "projection": "10000"}),
+    ("noise-direction", {"concept": "skin", "projection": "10000"}),
     ("noise-selection", {"concept": "gender"}),
 )
 
