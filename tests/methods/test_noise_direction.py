@@ -12,11 +12,12 @@ import pytest
 import torch
 
 from evenhand.concepts.library import concept_from_phrases
+from evenhand.concepts.prompts import PromptRow
 from evenhand.errors import DeclinedError, EvenhandWarning, InputError
 from evenhand.host.host import Host
 from evenhand.host.sampler import sample
 from evenhand.interventions.storage import load_intervention, save_intervention
-from evenhand.methods.fitting import Fitted
+from evenhand.methods.fitting import Fitted, Preview
 from evenhand.methods.method import Setting
 from evenhand.methods.noise_estimators import Keep, label_axis, paired_axis, svm_axis
 from evenhand.methods.noise_fit import AXIS, handle_of
@@ -90,6 +91,21 @@ def test_the_card_says_how_strong_the_handle_is(gender: Fitted) -> None:
     assert effect["natural"]["a photo of a nurse"]["female"] == pytest.approx(0.9, abs=0.06)
     # women are shown too often by nurses and men by mechanics: one mean goes to either end
     assert effect["ascents"][ROWS[0]]["length"] > 0 > effect["ascents"][ROWS[1]]["length"]
+
+
+def test_a_fit_spends_what_it_says_and_a_quarter_of_its_images_are_whole(gender: Fitted) -> None:
+    method = METHODS["noise-direction"]
+    (plan,) = method.plans(Setting(), method.read({}))
+    preview = Preview(
+        setting=Setting(), rows=lambda concept: tuple(PromptRow(name=row, templates=(row,)) for row in ROWS)
+    )
+    assert method.work is not None
+    ascents, calibration = method.work(preview, plan.values)
+    spent = gender.card.effect["evaluations"]
+    images = calibration.evaluations(SETTINGS.steps, guided=False)
+    assert 0.9 * images < spent <= ascents.evaluations(SETTINGS.steps, guided=False) + images
+    # 8 neutral ones of each row; of 400 images' work a quarter is whole ones, and the rest 3.3 quick ones for each
+    assert gender.card.effect["worth"] > 1.5 * 2 * 408
 
 
 @pytest.mark.parametrize("row", ROWS)
