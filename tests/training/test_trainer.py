@@ -95,22 +95,35 @@ def test_training_makes_no_pass_of_the_reference_and_none_of_text_encoder_or_aut
     assert host.evaluations - before == 6 * 2 * 4
 
 
-def test_it_continues_to_the_bit(make: Make, tmp_path: Path) -> None:
-    host, data = make()
-    whole = trainer(host, data, tmp_path / "whole")
+def unbroken_and_continued(host: Host, data: PreferenceData, folder: Path) -> tuple[dict[str, torch.Tensor], ...]:
+    """The adapter of six steps in one go, and that of three, a stop, and three more."""
+    whole = trainer(host, data, folder / "whole")
     whole.train()
     expected = whole.lora()
     whole.close()
-    broken = trainer(host, data, tmp_path / "broken", callbacks=(lambda one: one.step == 3,))
+    broken = trainer(host, data, folder / "broken", callbacks=(lambda one: one.step == 3,))
     broken.train()
     broken.close()
-    again = trainer(host, data, tmp_path / "broken")
+    again = trainer(host, data, folder / "broken")
     assert again.step == 3
     again.train()
-    found = again.lora()
+    assert again.step == 6
+    return expected, again.lora()
+
+
+def test_it_continues_to_the_bit(make: Make, tmp_path: Path) -> None:
+    expected, found = unbroken_and_continued(*make(), tmp_path)
     assert all(torch.equal(found[name], value) for name, value in expected.items())
     lines = [json.loads(line)["step"] for line in (tmp_path / "broken" / "log.jsonl").read_text().splitlines()]
     assert lines == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.gpu
+def test_it_continues_on_the_device_where_it_trained(tmp_path: Path) -> None:
+    """What was saved lies on no device; moments belong where their parameters are."""
+    with Host.wrap(ready("sd1").to("cuda")) as host:
+        expected, found = unbroken_and_continued(host, preferences(host), tmp_path)
+        assert all(torch.allclose(found[name], value, atol=1e-4) for name, value in expected.items())
 
 
 def test_micro_batches_give_the_exact_population_loss(make: Make, tmp_path: Path) -> None:
@@ -352,22 +365,3 @@ def test_winners_are_held_under_their_own_prompts_at_no_cost(make: Make) -> None
     assert torch.allclose(found.reference, asked.reference, rtol=2e-2)  # half precision
     assert torch.equal(found.lessons(torch.tensor([3]), 1), data.lessons(torch.nonzero(data.winner)[3], 1))
     assert found.populations == len(found.latents) == int(data.winner.sum())
-
-
-@pytest.mark.gpu
-def test_it_continues_on_the_device_where_it_trained(tmp_path: Path) -> None:
-    """What was saved lies on no device; moments belong where their parameters are."""
-    with Host.wrap(ready("sd1").to("cuda")) as host:
-        data = preferences(host)
-        whole = trainer(host, data, tmp_path / "whole")
-        whole.train()
-        expected = whole.lora()
-        whole.close()
-        broken = trainer(host, data, tmp_path / "broken", callbacks=(lambda one: one.step == 3,))
-        broken.train()
-        broken.close()
-        again = trainer(host, data, tmp_path / "broken")
-        again.train()
-        assert again.step == 6
-        found = again.lora()
-        assert all(torch.allclose(found[name], value, atol=1e-4) for name, value in expected.items())
