@@ -53,7 +53,8 @@ fit-skewville: $(STAMP)
 	@rm -rf src/evenhand/skewville/checkpoints/fits
 	@for spec in concept-vector:concept=gender concept-vector:concept=skin concept-vector:concept=age \
 		concept-vector:concept=unsafe noise-direction:concept=gender \
-		noise-direction:concept=gender,projection=10000 noise-direction:concept=skin,projection=10000 noise-selection:concept=gender \
+		noise-direction:concept=gender,projection=10000 noise-direction:concept=skin,projection=10000 \
+		noise-direction:concept=wealth noise-selection:concept=gender \
 		stereotype-corrector:concept=gender stereotype-corrector:concept=skin \
 		stereotype-corrector:concept=origin,attribute=scarf population-preference:concept=gender \
 		population-preference:concept=skin,settle=240; do \

@@ -30,6 +30,7 @@ NOISE = (
     ("noise-direction", {"concept": "gender"}),
     ("noise-direction", {"concept": "gender", "projection": "10000"}),
     ("noise-direction", {"concept": "skin", "projection": "10000"}),
+    ("noise-direction", {"concept": "wealth"}),
     ("noise-selection", {"concept": "gender"}),
 )
 
