@@ -108,7 +108,8 @@ def work_of_direction(preview: Preview, values: Mapping[str, Any]) -> list[Work]
     else:
         looked = neutral + _LOOK * (len(_WEIGHTS) - 1) + int(values["images"])
         first = Work(what="runs of every class", images=_SEEDS * len(concept.classes), at_most=True)
-    return [first, Work(what=f"calibration on {rows} prompts", images=looked * rows, at_most=True)]
+    what = f"calibration on {rows} prompts, most in few steps but counted as whole ones"
+    return [first, Work(what=what, images=looked * rows, at_most=True)]
 
 
 def handle_of(fitted: Fitted) -> tuple[Handle, tuple[str, ...]]:
