@@ -44,7 +44,10 @@ def test_a_schedule_that_starts_in_pure_noise_and_a_coin_are_declined() -> None:
     )
     with Host.wrap(pipe, name="tiny", defaults=SETTINGS) as host:
 
-        def make(attached: Sequence[Attachable], requests: Sequence[Request]) -> list[Sample]:
+        def make(
+            attached: Sequence[Attachable], requests: Sequence[Request], /, steps: int | None = None
+        ) -> list[Sample]:
+            assert steps is None  # two steps have no quick images
             with host.attached(*attached):
                 return list(sample(host, requests, SETTINGS, batch_size=16))
 

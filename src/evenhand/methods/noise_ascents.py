@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -62,7 +62,7 @@ def row_ascents(
     ascents: dict[str, tuple[Ascent, int, tuple[int, ...]]] = {}
     for row in trials.rows:
         sign = _towards(trials.concept, neutral, row, order)
-        found, labels = _ascent(trials, neutral, row, _Scores(trials, order, sign), rounds)
+        found, labels = _ascent(trials, neutral, row, lambda sign=sign: _Scores(trials, order, sign), rounds)
         ascents[row.name] = found, sign, labels
         fitting.watcher.advance()
     own = {name: kept(sign * one.axis, keep) for name, (one, sign, _) in ascents.items()}
@@ -89,13 +89,13 @@ def row_ascents(
 
 
 def _ascent(
-    trials: Trials, neutral: Neutral, row: PromptRow, scores: _Scores, rounds: Rounds
+    trials: Trials, neutral: Neutral, row: PromptRow, scoring: Callable[[], _Scores], rounds: Rounds
 ) -> tuple[Ascent, tuple[int, ...]]:
     """Of a row, and what was read on the way: by the gradients as they are; where they do not arrive, the better of
     that and one by their directions."""
     tried: list[tuple[Ascent, tuple[int, ...]]] = []
     for lengths in (True, False):
-        scores.labels = []
+        scores = scoring()
         found = ascend(
             trials.fitting.host,
             [trials.words(row, place) for place in range(rounds.batch)],
