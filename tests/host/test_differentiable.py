@@ -82,6 +82,28 @@ def test_gradients_reach_the_noise_of_every_family(family: str) -> None:
     assert (found.gradients.flatten(1).norm(dim=1) > 0).all()
 
 
+@pytest.mark.parametrize("guidance", [1.0, 3.0])
+def test_what_acts_on_embedded_prompts_leaves_the_unconditional_one(guidance: float) -> None:
+    with Host.wrap(ready("sd1")) as host, without_deprecations():
+        pipe = host.pipe
+        noise = torch.randn(run(host, "a cat", Runs(seeds=(0, 1), steps=1)).shape, generator=torch.manual_seed(3))
+        found, plain = (
+            slopes(host, ["a cat", "a dog"], noise, brightness, steps=2, guidance=guidance, embed=embed).values
+            for embed in (lambda one: 3 * one, None)
+        )
+        embedded, unconditional = pipe.encode_prompt(["a cat", "a dog"], "cpu", 1, True)
+        made = pipe(
+            prompt_embeds=3 * embedded,
+            negative_prompt_embeds=unconditional,
+            num_inference_steps=2,
+            guidance_scale=guidance,
+            latents=noise,
+            output_type="pt",
+        )
+    assert torch.allclose(found, brightness(made.images), atol=1e-3)
+    assert not torch.allclose(found, plain, atol=1e-2)
+
+
 def test_a_pipeline_that_lets_no_gradient_through_is_said(host: Host) -> None:
     closed = SimpleNamespace(pipe=object())
     with pytest.raises(ModelError, match="cannot be differentiated by its noise"):

@@ -289,6 +289,9 @@ def test_with_an_embedding_projection_the_same_share_costs_fewer_nats(gender: Fi
         both = fitted(host, f"noise-direction:projection={WEIGHT}")
         under = both.card.effect["natural"][ROWS[0]]["female"]
         assert 0.55 < under < gender.card.effect["natural"][ROWS[0]]["female"] - 0.1
+        # the ascents know of it too: from nearer there is less to climb
+        reached, without = (one.card.effect["ascents"][ROWS[0]] for one in (both, gender))
+        assert abs(reached["length"]) < abs(without["length"])
         save_intervention(tmp_path / "both", both.tensors, both.card)
         nats, shares = [], []
         for one in (gender, Fitted(*load_intervention(tmp_path / "both", host))):

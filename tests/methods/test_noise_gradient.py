@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -70,20 +69,25 @@ def test_steps_have_one_length() -> None:
     assert found.agreement == 0.0  # one round has no other to agree with
 
 
-def test_gradients_count_with_their_lengths() -> None:
-    """One image's odds rise ten times as steeply: the step goes along the mean of all gradients as they are."""
+@pytest.mark.parametrize("lengths", [True, False])
+def test_gradients_count_alike_or_with_their_lengths(lengths: bool) -> None:
+    """One image's odds rise ten times as steeply."""
     steep = torch.tensor([10.0] + [1.0] * 7)
 
     def odds(images: torch.Tensor) -> torch.Tensor:
         return steep * toy_logits(images, WORLD)[:, 1] ** 3
 
     with toy_host(WORLD) as host:
-        found = ascend(host, ["a nurse"] * 8, odds, noises, Rounds(count=1, batch=8, steps=6), guidance=1.0)
+        found = ascend(
+            host, ["a nurse"] * 8, odds, noises, Rounds(count=1, batch=8, steps=6), guidance=1.0, lengths=lengths
+        )
         each = slopes(host, ["a nurse"] * 8, noises(0), odds, steps=6, guidance=1.0).gradients
-    wanted = each.mean(dim=0) / each.mean(dim=0).norm()
+    alike = each / each.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+    wanted, other = (
+        (one.mean(dim=0) / one.mean(dim=0).norm()) for one in ((each, alike) if lengths else (alike, each))
+    )
     assert torch.allclose(found.axis, wanted, atol=1e-4)
-    alike = (each / each.flatten(1).norm(dim=1).view(-1, 1, 1, 1)).mean(dim=0)
-    assert not torch.allclose(alike / alike.norm(), wanted, atol=1e-2)
+    assert not torch.allclose(found.axis, other, atol=1e-2)
 
 
 def test_an_image_without_a_gradient_counts_for_nothing() -> None:
@@ -107,31 +111,37 @@ def test_a_judge_without_gradients_is_said() -> None:
             method.fit(fitting, plan.values)
 
 
-def test_an_ascent_that_does_not_arrive_is_tried_by_directions_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of both the one is kept whose last images show the class more often; one that arrives is not tried again."""
-    asked: list[bool] = []
+@pytest.mark.parametrize(
+    ("alike", "lengths", "kept"),
+    [
+        ((3.0, 0.8), (2.0, 0.8), "lengths"),  # both arrive, one at two thirds of the other's way
+        ((3.0, 0.8), (2.6, 0.9), "alike"),  # both arrive, about as far
+        ((3.0, 0.8), (2.0, 0.6), "alike"),  # only one arrives
+        ((3.0, 0.1), (5.0, 0.8), "lengths"),
+        ((3.0, 0.4), (2.0, 0.2), "alike"),  # none arrives
+        ((3.0, 0.2), (5.0, 0.4), "lengths"),
+    ],
+)
+def test_of_two_ways_to_average_the_one_that_arrives_sooner_is_kept(
+    alike: tuple[float, float], lengths: tuple[float, float], kept: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
 
-    def planned(shown: Mapping[bool, float]) -> Callable[..., Ascent]:
-        def one(*args: Any, lengths: bool, **more: Any) -> Ascent:
-            asked.append(lengths)
-            axis = torch.full((4, 4, 4), 1.0 if lengths else -1.0) / 8
-            return Ascent(axis=axis, length=1.0, agreement=0.5, coordinates=(), values=(), shown=shown[lengths])
+    def planned(*args: Any, **more: Any) -> Ascent:
+        asked.append("lengths" if more["lengths"] else "alike")
+        length, shown = lengths if more["lengths"] else alike
+        axis = torch.full((4, 4, 4), -1.0 if more["lengths"] else 1.0) / 8
+        return Ascent(axis=axis, length=length, agreement=0.5, coordinates=(), values=(), shown=shown)
 
-        return one
-
-    for shown, tried, kept in (
-        ({True: 0.8, False: 1.0}, [True], 1.0),
-        ({True: 0.1, False: 0.6}, [True, False], -1.0),
-        ({True: 0.4, False: 0.2}, [True, False], 1.0),
-    ):
-        asked.clear()
-        monkeypatch.setattr(noise_ascents, "ascend", planned(shown))
-        with toy_host(FITTING_WORLD) as host:
-            fitting = toy_fitting(host, FITTING_WORLD, rows=("a nurse",))
-            trials = Trials.judged(fitting, load_concept("gender"), "a photo of a person")
-            neutral = Looking(trials=trials).neutral(4)
-            found = row_ascents(trials, neutral, ("female", "male"), Keep())
-        assert asked == tried
-        sign = 1 if found.effect["ascents"]["a nurse"]["length"] > 0 else -1
-        assert float(found.axes.own["a nurse"].sum() * sign) == pytest.approx(8.0 * kept)
-        assert found.effect["ascents"]["a nurse"]["shown"] == shown[kept > 0]
+    monkeypatch.setattr(noise_ascents, "ascend", planned)
+    with toy_host(FITTING_WORLD) as host:
+        fitting = toy_fitting(host, FITTING_WORLD, rows=("a nurse",))
+        trials = Trials.judged(fitting, load_concept("gender"), "a photo of a person")
+        neutral = Looking(trials=trials).neutral(4)
+        found = row_ascents(trials, neutral, ("female", "male"), Keep())
+    assert sorted(asked) == ["alike", "lengths"]
+    told = found.effect["ascents"]["a nurse"]
+    length, shown = lengths if kept == "lengths" else alike
+    assert (abs(told["length"]), told["shown"]) == (length, shown)
+    sign = 1 if told["length"] > 0 else -1
+    assert float(found.axes.own["a nurse"].sum() * sign) == pytest.approx(-8.0 if kept == "lengths" else 8.0)

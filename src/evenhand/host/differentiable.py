@@ -24,6 +24,8 @@ from evenhand.host.undo import Undo
 
 Objective = Callable[[torch.Tensor], torch.Tensor]
 """From images (n, 3, height, width), values 0 to 1, to one number for each."""
+Embed = Callable[[torch.Tensor], torch.Tensor]
+"""From embedded prompts (n, tokens, width) to those that the denoiser is given."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,7 +42,14 @@ class Slopes:
 
 
 def slopes(
-    host: Host, prompts: Sequence[str], noises: torch.Tensor, objective: Objective, *, steps: int, guidance: float
+    host: Host,
+    prompts: Sequence[str],
+    noises: torch.Tensor,
+    objective: Objective,
+    *,
+    steps: int,
+    guidance: float,
+    embed: Embed | None = None,
 ) -> Slopes:
     """Differentiate an objective of the images by the noises, through the decoder and every step.
 
@@ -51,6 +60,7 @@ def slopes(
         objective: of the images.
         steps: of the schedule. A short one costs less; the gradient of its images is not that of the model's own.
         guidance: 1 computes no unconditional rows, which is half of the cost.
+        embed: what acts on the embedded prompts; the unconditional one stays. None leaves them as they are.
 
     Raises:
         ModelError: the pipeline does not let gradients through.
@@ -73,7 +83,7 @@ def slopes(
     with Undo() as undo, without_deprecations(), frozen(parts), torch.enable_grad():
         undo.replace(pipe, "_progress_bar_config", {"disable": True})
         undo.replace(pipe, "scheduler", copy.deepcopy(pipe.scheduler))
-        undo.replace(pipe, "encode_prompt", torch.no_grad()(encode))
+        undo.replace(pipe, "encode_prompt", torch.no_grad()(encode if embed is None else _embedded(encode, embed)))
         undo.replace(host.denoiser, "forward", _checkpointed(forward, counted))
         start = noises.detach().clone().requires_grad_(True)
         (images, *_) = loop(
@@ -89,6 +99,17 @@ def slopes(
         (gradients,) = torch.autograd.grad(values.sum(), start)
     host.count_backward(rows)
     return Slopes(values=values.detach().float().cpu(), gradients=gradients.float().cpu())
+
+
+def _embedded(encode: Callable[..., Any], embed: Embed) -> Callable[..., Any]:
+    """Every pipeline gives the embedded prompts first, and then the unconditional ones, pooled ones and the like."""
+
+    @functools.wraps(encode)
+    def both(*args: Any, **kwargs: Any) -> Any:
+        first, *rest = encode(*args, **kwargs)
+        return embed(first), *rest
+
+    return both
 
 
 def _checkpointed(forward: Callable[..., Any], count: Callable[[int], None]) -> Callable[..., Any]:

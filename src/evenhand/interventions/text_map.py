@@ -33,6 +33,25 @@ class TextMap:
         """The same map at another strength."""
         return dataclasses.replace(self, strength=strength)
 
+    def shift(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """What is added to embeddings (n, tokens, width), in float32.
+
+        Raises:
+            ModelError: the embeddings are of another width.
+        """
+        width = len(self.matrix)
+        if embeddings.shape[-1] != width:
+            raise ModelError(
+                f"{self.name}: the matrix is {width} wide and the embeddings are {embeddings.shape[-1]}; it was "
+                "fitted on another model"
+            )
+        values = embeddings.float()
+        return self.strength * (values @ self.matrix.to(values).T - values)
+
+    def mapped(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """The embeddings with every token multiplied."""
+        return (embeddings.float() + self.shift(embeddings)).to(embeddings.dtype)
+
     def check(self, host: Any) -> None:
         """Every pipeline embeds its prompts; how wide is known when it does."""
 
@@ -51,18 +70,11 @@ class TextMapEffect:
 
     def embed(self, embeddings: torch.Tensor) -> torch.Tensor:
         """The embeddings with every token multiplied; prompts that are left alone keep their bits."""
-        width = len(self._map.matrix)
-        if embeddings.shape[-1] != width:
-            raise ModelError(
-                f"{self._map.name}: the matrix is {width} wide and the embeddings are {embeddings.shape[-1]}; it was "
-                "fitted on another model"
-            )
-        values = embeddings.float()
-        moved = self._map.strength * (values @ self._map.matrix.to(values).T - values)
+        moved = self._map.shift(embeddings)
         for row, norm in enumerate(moved.flatten(1).norm(dim=1).tolist()):
             self._moved[row] = norm if self._wanted[row] else 0.0
         chosen = torch.tensor(self._wanted, device=embeddings.device).view(-1, 1, 1)
-        return torch.where(chosen, (values + moved).to(embeddings.dtype), embeddings)
+        return torch.where(chosen, (embeddings.float() + moved).to(embeddings.dtype), embeddings)
 
     def evidence(self) -> Sequence[Mapping[str, Any]]:
         """Per image: how far its embedding was moved."""

@@ -116,13 +116,14 @@ def beside(fitting: Fitting, projected: Fitted, weight: float) -> Fitting:
     """The same means with a projection in every image that is made, for methods that are calibrated with it.
 
     Args:
-        fitting: the model; what is made through `host` itself, and not through `make`, knows nothing of it.
+        fitting: the model; what is made through `host` itself, and not through `make`, is told of it by `embed`.
         projected: what `fit_projection` gave.
         weight: lambda.
     """
     one = text_map([(projected, weight)], lambda call: [True] * call.images)
     return dataclasses.replace(
         fitting,
+        embed=one.mapped,
         make=lambda interventions, requests, /, steps=None: fitting.make([one, *interventions], requests, steps),
     )
 

@@ -13,6 +13,7 @@ import torch
 from evenhand.concepts.concept import Concept
 from evenhand.concepts.prompts import PromptRow
 from evenhand.errors import InputError
+from evenhand.host.differentiable import Embed
 from evenhand.host.host import Host
 from evenhand.host.sites import Attachable
 from evenhand.interventions.storage import Card
@@ -113,6 +114,8 @@ class Fitting:
             nothing is to be kept.
         logits: the fit judge's class logits (n, classes) of images (n, 3, height, width), values 0 to 1, with
             gradients; None where it gives none.
+        embed: what `make` does to the embedded prompts of every image, for those who make none with it; None where it
+            leaves them as they are.
     """
 
     host: Host
@@ -128,6 +131,7 @@ class Fitting:
     texts: Callable[[Sequence[str]], np.ndarray | None] = lambda texts: None
     scratch: Path | None = None
     logits: Callable[[torch.Tensor, Concept], torch.Tensor] | None = None
+    embed: Embed | None = None
 
     def check_attribute(self, method: str, concept: Concept) -> None:
         """Raises InputError where a method that gives shares by judged images cannot be fitted to a concept."""

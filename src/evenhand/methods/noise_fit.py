@@ -56,7 +56,7 @@ def fit_noise_direction(fitting: Fitting, values: Mapping[str, Any]) -> Fitted:
     Args:
         fitting: the model and the fit judge.
         values: concept or present and absent, estimator, step, lowpass, channels, images; projection, the weight of an
-            `embedding-projection` that acts too, 0 for none; the gradients are taken without it.
+            `embedding-projection` that acts too, in the gradients as well; 0 for none.
 
     Raises:
         InputError: a safety concept, or one that the fit judge does not know or cannot differentiate.
@@ -103,7 +103,7 @@ def work_of_direction(preview: Preview, values: Mapping[str, Any]) -> list[Work]
     neutral = max(_LOOK, int(values["images"])) if values["estimator"] == "labels" else _LOOK
     if values["estimator"] == GRADIENT:
         looked = neutral + int(values["images"])
-        # one that does not arrive is tried twice
+        # two ways to average
         first = Work(what=f"ascents of {rows} prompts", differentiated=2 * Rounds().rows * rows, at_most=True)
     else:
         looked = neutral + _LOOK * (len(_WEIGHTS) - 1) + int(values["images"])

@@ -9,11 +9,11 @@ by steps of one length, from fresh noise each time. By Stein's identity the firs
 on the mean (Brillinger 1983; the active subspace, Constantine 2015), found with a thousandth of the images that their
 labels would take. It stops once most images show the class: how far the noise must move is the fit's own calibration.
 
-Gradients are averaged as they are, with their lengths, which spread over two orders of magnitude: an image that is all
-but decided has a short one, which says how its class looks and not what would change it, and one between two classes a
-long one. (By their directions alone, houses of one region became less often what they were moved towards.) Where few
-images lie between the classes, their noise is what remains of that mean, and directions alone lead further: an ascent
-that does not arrive is tried so too.
+Gradients are averaged by their directions, or as they are, with their lengths, which spread over two orders of
+magnitude. A mean with the lengths is that of a few images between two classes, and their noise with it. But an image
+that is all but decided has a short gradient, which says how its class looks and not what would change it: where nearly
+all are, directions alone lead nowhere (houses of one region became less often what they were moved towards). Nobody
+knows beforehand which it is, so both are tried (`noise_ascents`).
 
 Pairs of explicit prompts do not tell this: they say in what the pictures differ, not what the network reads from the
 noise when the prompt leaves it open.
@@ -26,7 +26,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from evenhand.host.differentiable import Objective, slopes
+from evenhand.host.differentiable import Embed, Objective, slopes
 from evenhand.host.host import Host
 
 ENOUGH = 0.75
@@ -88,7 +88,8 @@ def ascend(
     rounds: Rounds,
     *,
     guidance: float,
-    lengths: bool = True,
+    lengths: bool = False,
+    embed: Embed | None = None,
 ) -> Ascent:
     """Move the mean of the noise until a class is shown.
 
@@ -99,7 +100,8 @@ def ascend(
         noises: number of a round -> its noises, (batch, ...), standard normal.
         rounds: how far.
         guidance: of the model.
-        lengths: False counts every image alike, with its gradient's direction.
+        lengths: True averages the gradients as they are; False counts every image alike, with its gradient's direction.
+        embed: what acts on the embedded prompts; None leaves them as they are.
 
     Cost: `Rounds.rows`, twice with guidance above 1.5.
     """
@@ -116,6 +118,7 @@ def ascend(
             objective,
             steps=rounds.steps,
             guidance=1.0 if guidance <= _UNGUIDED else guidance,
+            embed=embed,
         )
         tried.append(start)
         values.append(found.values)

@@ -82,7 +82,7 @@ class Fits:
         method = all_methods()[plan.method]
         if method.fit is None:
             raise InputError(f"{plan.method} has nothing to fit; use it with --with {plan.method}")
-        fitting = dataclasses.replace(self._fitting(seed), scratch=self._scratch(plan, seed))
+        fitting = dataclasses.replace(self.fitting(seed), scratch=self._scratch(plan, seed))
         self._evaluations, self._seconds = 0, 0.0
         try:
             return method.fit(fitting, plan.values)
@@ -100,7 +100,8 @@ class Fits:
         self.seen.append(found)
         return found
 
-    def _fitting(self, seed: int) -> Fitting:
+    def fitting(self, seed: int) -> Fitting:
+        """What a method is given: the model, its fit judge, and the means to make and read images."""
         card = self._host.model_card
         settings = self._host.default_settings()
         batch = min(32, default_batch_size(self._host, settings))
