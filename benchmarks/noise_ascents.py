@@ -15,21 +15,18 @@ import dataclasses
 import sys
 from unittest import mock
 
-import torch
-
 from evenhand import Host, load_concept, load_pipeline
 from evenhand.concepts.wordings import caption_of
-from evenhand.host.runs import Onlooker
 from evenhand.methods import noise_ascents
 from evenhand.methods.embedding_projection import beside, fit_projection
 from evenhand.methods.noise_estimators import Keep
-from evenhand.methods.noise_looks import Looking, Neutral, NoiseRecorder
+from evenhand.methods.noise_looks import Looking
 from evenhand.methods.vector_trials import Trials
 from evenhand.skewville import MODEL_DIRECTORY
 from evenhand.verbs.fits import Fits
 from evenhand.watch import Silent
 
-STEPS = 6
+STEPS, LOOK = 6, 9
 WAYS = {"alike": False, "lengths": True}
 
 
@@ -43,7 +40,8 @@ def main() -> None:
     options = parser.parse_args()
     with Host.wrap(load_pipeline(MODEL_DIRECTORY), name="skewville") as host:
         trials = trials_of(host, options.concept, options.projection, options.rows)
-        neutral, few = looked(trials, options.images), Looking(trials=trials).neutral(8)
+        looking = Looking(trials=trials)
+        neutral, few = looking.neutral(options.images, LOOK, STEPS), looking.neutral(8)
         for name, lengths in WAYS.items():
             with mock.patch.object(noise_ascents, "_nearer", lambda one, other, keep=lengths: keep):
                 found = noise_ascents.row_ascents(trials, few, trials.concept.class_names, Keep())
@@ -65,19 +63,6 @@ def trials_of(host: Host, name: str, weight: float, rows: list[str] | None) -> T
         fitting = beside(fitting, fit_projection(fitting, concept), weight)
     trials = Trials.judged(fitting, concept, "a photo of a person", words=caption_of)
     return dataclasses.replace(trials, rows=tuple(row for row in trials.rows if not rows or row.name in rows))
-
-
-def looked(trials: Trials, images: int) -> Neutral:
-    """Neutral images in few steps, with their noise."""
-    recorder, requests = NoiseRecorder(), trials.requests(images, first=900_000)
-    samples = trials.fitting.make([Onlooker("initial noise", recorder)], requests, steps=STEPS)
-    names, labels = trials.concept.class_names, trials.read(samples)
-    kept = [place for place, label in enumerate(labels) if label is not None]
-    return Neutral(
-        rows=tuple(requests[place].row for place in kept),
-        labels=tuple(names.index(str(labels[place])) for place in kept),
-        noises=torch.cat(recorder.noises)[: len(requests)][kept],
-    )
 
 
 if __name__ == "__main__":

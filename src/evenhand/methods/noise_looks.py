@@ -202,11 +202,11 @@ class Looking:
         """So many for every row."""
         return self.trials.requests(images, first=100_000 * look)
 
-    def neutral(self, images: int) -> Neutral:
-        """Images of every row with their own noise."""
+    def neutral(self, images: int, look: int = 0, steps: int | None = None) -> Neutral:
+        """Images of every row with their own noise; in all steps unless told."""
         recorder = NoiseRecorder()
-        requests = self.requests(images, 0)
-        samples = self.trials.fitting.make([Onlooker("initial noise", recorder)], requests)
+        requests = self.requests(images, look)
+        samples = self.trials.fitting.make([Onlooker("initial noise", recorder)], requests, steps=steps)
         noises = torch.cat(recorder.noises)[: len(requests)]  # the last batch of a long run is padded
         labels = self.trials.read(samples)
         kept = [place for place, label in enumerate(labels) if label is not None]
