@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from evenhand.concepts.prompts import PromptRow
-from evenhand.concepts.wordings import FRAMES
+from evenhand.concepts.wordings import caption_of
 from evenhand.errors import InputError
 from evenhand.methods.fitting import Preview, Work
 from evenhand.methods.population_audits import WEIGHTS, wanted_baselines
@@ -35,7 +35,7 @@ def work_of(preview: Preview, values: Mapping[str, Any]) -> list[Work]:
     others = _other_rows(preview, concept.prompts, values)
     controls = int(values["controls"]) * (len(rows) + len(others))
     one_look = int(values["looks"]) * len(rows) + controls
-    framed = len(rows) * min(len(FRAMES), plan.populations)
+    framed = sum(len({caption_of(row, number) for number in range(plan.populations)}) for row in rows)
     made = int(values["prior"]) * len(others)
     specific = concept.kind != "safety" and values["specific"] and values["prior_weight"]
     held = made + (plan.images // 2 if specific else 0)
