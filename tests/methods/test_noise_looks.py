@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from evenhand.methods.noise_looks import Looks, Seen, counted, near_target
+from evenhand.methods.noise_looks import Look, Looks, Seen, counted, near_target
 
 
 def saturating(s: np.ndarray) -> np.ndarray:
@@ -48,22 +48,22 @@ def test_no_images_change_nothing() -> None:
 
 @pytest.mark.parametrize(("made", "kept"), [(2, 0), (3, 3), (4, 3), (5, 3), (6, 4), (9, 7)])
 def test_what_a_row_needs_is_read_from_all_parts_but_the_first_two(made: int, kept: int) -> None:
-    parts = [Looks(rows=("a",), coordinates=(float(number),), labels=(0,)) for number in range(made)]
-    assert near_target(parts).coordinates == tuple(float(number) for number in range(made - kept, made))
+    parts = [Look((Seen("a", number, 0.0, "x"),)) for number in range(made)]
+    assert [one.number for one in near_target(parts).whole] == list(range(made - kept, made))
 
 
-def seen(row: str, labels: str, first: int = 0) -> list[Seen]:
+def seen(row: str, labels: str, first: int = 0) -> tuple[Seen, ...]:
     """Images of a row, one for each letter; "-" where the class cannot be told."""
-    return [
+    return tuple(
         Seen(row, number, float(number), None if one == "-" else one) for number, one in enumerate(labels, start=first)
-    ]
+    )
 
 
 def test_quick_images_count_once_for_each_class_that_they_may_be_of() -> None:
     # 8 of the 10 pairs of "a" are one, all 10 of "b"; by chance half of all would agree: kappa = (18 - 10) / 10
     whole = seen("nurse", "a" * 8 + "b" * 2 + "b" * 10)
     quick = seen("nurse", "a" * 10 + "b" * 10 + "a-b")
-    found = counted(whole, quick, ("a", "b"))
+    found = counted(Look(whole, quick), ("a", "b"))
     assert found.coordinates == (*map(float, range(20)), 20.0, 20.0, 22.0)
     assert found.labels == (*[0] * 8, *[1] * 12, 0, 1, 1)
     assert found.weights[:20] == (1.0,) * 20
@@ -72,10 +72,10 @@ def test_quick_images_count_once_for_each_class_that_they_may_be_of() -> None:
 
 
 def test_without_quick_images_whole_ones_count() -> None:
-    assert counted(seen("a", "x-y"), [], ("x", "y")) == Looks(
+    assert counted(Look(seen("a", "x-y")), ("x", "y")) == Looks(
         rows=("a", "a"), coordinates=(0.0, 2.0), labels=(0, 1), weights=(1.0, 1.0)
     )
-    assert counted([], [], ("x", "y")) == Looks()
+    assert counted(Look(), ("x", "y")) == Looks()
 
 
 def test_quick_images_bring_the_share_that_whole_ones_have() -> None:
@@ -89,7 +89,7 @@ def test_quick_images_bring_the_share_that_whole_ones_have() -> None:
         quick += [Seen(row, k, float(s[k]), "f" if read[k] else "m") for k in range(len(s))]
         whole += [Seen(row, k, float(s[k]), "f" if women[k] else "m") for k in range(100)]
     places = rng.normal(2.0, 1.0, 20_000)
-    handle = counted(whole, quick, ("m", "f")).handle(2)
+    handle = counted(Look(tuple(whole), tuple(quick)), ("m", "f")).handle(2)
     shares = [handle.chances(row, places)[:, 1].mean() for row in ("nurse", "baker", "driver", "writer")]
     # probit of slope .6 at a mean of 2: Phi(0 / sqrt(1 + .36)) = one half; quick ones alone would say .45
     assert shares == pytest.approx([0.5] * 4, abs=0.05)

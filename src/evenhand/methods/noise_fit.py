@@ -29,7 +29,18 @@ from evenhand.methods.noise_estimators import (
     svm_axis,
 )
 from evenhand.methods.noise_gradient import Rounds
-from evenhand.methods.noise_looks import AXIS, Looking, Looks, Neutral, NoiseRecorder, RowAxes, near_target, own_axes
+from evenhand.methods.noise_looks import (
+    AXIS,
+    Look,
+    Looking,
+    Looks,
+    Neutral,
+    NoiseRecorder,
+    RowAxes,
+    counted,
+    near_target,
+    own_axes,
+)
 from evenhand.methods.probit import Handle
 from evenhand.methods.vector_trials import Trials
 from evenhand.records import Settings
@@ -178,20 +189,22 @@ class _Work:
 
     def calibrated(self, axes: RowAxes, neutral: Neutral, tried: Looks) -> tuple[Looks, Handle]:
         """The looks and the handle through them: each part of the images is made under the law of those before."""
-        looks = neutral.along(axes, self._concept)
+        order, before = axes.order, neutral.along(axes, self._concept)
         images = int(self._values["images"])
         parts = [min(_PART, images - first) for first in range(0, images, _PART)] if axes.own else [images]
         if not axes.own:
             for weight in _WEIGHTS:
                 if weight:
                     law = shifted(weight)
-                    looks += self._looking.look(axes, lambda row, law=law: law, _LOOK, 1 if weight > 0 else 2)
-        handle, made = (looks + tried).handle(len(axes.order)), []
+                    look = self._looking.look(axes, lambda row, law=law: law, _LOOK, 1 if weight > 0 else 2)
+                    before += counted(look, order)
+        looks, made = before, list[Look]()
+        handle = (looks + tried).handle(len(order))
         for number, part in enumerate(parts if images else ()):
             _refuse_weak(handle, self._fitting, self._concept)
             made.append(self._looking.look(axes, self._to_target(axes, handle), part, 3 + number))
-            looks += made[-1]
-            handle = near_target(made).within(looks.handle(len(axes.order)), len(axes.order))
+            looks = before + counted(sum(made, Look()), order)
+            handle = counted(near_target(made), order).within(looks.handle(len(order)), len(order))
         _refuse_weak(handle, self._fitting, self._concept)
         return looks, handle
 

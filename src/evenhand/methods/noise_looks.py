@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -15,7 +13,7 @@ from evenhand.host.runs import Onlooker
 from evenhand.interventions.noise_draw import NoiseDraw
 from evenhand.interventions.noise_laws import Law
 from evenhand.methods.probit import Handle, fit_handle
-from evenhand.methods.quick_images import QuickPlan, chances_of
+from evenhand.methods.quick_images import QuickPlan, chances_by_prompt
 from evenhand.methods.vector_trials import Trials
 from evenhand.records import Request
 
@@ -110,18 +108,6 @@ class Looks:
         )
 
 
-def near_target(parts: Sequence[Looks]) -> Looks:
-    """The images that say what each row needs, of parts each of which was made under the law of those before.
-
-    A probit through noises far from where a law leads misses the share that it gives. The laws of the first two parts
-    were solved for from images elsewhere, so these two are left out as soon as three others are there; of fewer than
-    three parts none say it.
-    """
-    if len(parts) < _FEWEST:
-        return Looks()
-    return functools.reduce(operator.add, parts[min(_FAR, len(parts) - _FEWEST) :], Looks())
-
-
 class Seen(NamedTuple):
     """An image: its prompt row, its number there, where its coordinate lay, and the class, where there was one."""
 
@@ -131,24 +117,51 @@ class Seen(NamedTuple):
     label: str | None
 
 
-def counted(whole: Sequence[Seen], quick: Sequence[Seen], order: Sequence[str]) -> Looks:
+@dataclasses.dataclass(frozen=True)
+class Look:
+    """Images of one law: in all steps, and quick ones, the same noises among them."""
+
+    whole: tuple[Seen, ...] = ()
+    quick: tuple[Seen, ...] = ()
+
+    def __add__(self, other: Look) -> Look:
+        return Look(self.whole + other.whole, self.quick + other.quick)
+
+
+def near_target(parts: Sequence[Look]) -> Look:
+    """The images that say what each row needs, of parts each of which was made under the law of those before.
+
+    A probit through noises far from where a law leads misses the share that it gives. The laws of the first two parts
+    were solved for from images elsewhere, so these two are left out as soon as three others are there; of fewer than
+    three parts none say it.
+    """
+    if len(parts) < _FEWEST:
+        return Look()
+    return sum(parts[min(_FAR, len(parts) - _FEWEST) :], Look())
+
+
+def counted(look: Look, order: Sequence[str]) -> Looks:
     """Images in all steps, and beside them what quick ones are worth by those that have the noise of a whole one.
 
     Args:
-        whole: in all steps.
-        quick: in few steps, the same noises among them.
+        look: images of one law or of several.
         order: the classes, in that of the direction.
     """
-    place, known = {name: k for k, name in enumerate(order)}, {(one.row, one.number): one.label for one in whole}
-    pairs = [(one.label, known[one.row, one.number]) for one in quick if (one.row, one.number) in known]
-    chances = chances_of(pairs, order)
-    found = [(one.row, one.coordinate, place[one.label], 1.0) for one in whole if one.label is not None]
-    for one in quick:
-        if one.label is not None and (one.row, one.number) not in known:
-            weights = chances[place[one.label]].tolist()
+    place, known = {name: k for k, name in enumerate(order)}, {(one.row, one.number): one.label for one in look.whole}
+    pairs: dict[str, list[tuple[str | None, str | None]]] = {one.row: [] for one in look.quick}
+    further = [one for one in look.quick if (one.row, one.number) not in known]
+    for one in look.quick:
+        if (one.row, one.number) in known:
+            pairs[one.row].append((one.label, known[one.row, one.number]))
+    labels = {row: [one.label for one in further if one.row == row] for row in pairs}
+    chances = chances_by_prompt(pairs, labels, order)
+    found = [(one.row, one.coordinate, place[one.label], 1.0) for one in look.whole if one.label is not None]
+    for one in further:
+        if one.label is not None:
+            weights = chances[one.row][place[one.label]].tolist()
             found += [(one.row, one.coordinate, k, weight) for k, weight in enumerate(weights) if weight > 0]
-    rows, coordinates, labels, weights = zip(*found, strict=True) if found else ((), (), (), ())
-    return Looks(rows=rows, coordinates=coordinates, labels=labels, weights=weights)
+    rows, coordinates, numbers, weights = zip(*found, strict=True) if found else ((), (), (), ())
+    return Looks(rows=rows, coordinates=coordinates, labels=numbers, weights=weights)
 
 
 class NoiseRecorder:
@@ -217,7 +230,7 @@ class Looking:
             noises=noises[kept],
         )
 
-    def look(self, axes: RowAxes, law: Callable[[str], Law], images: int, look: int) -> Looks:
+    def look(self, axes: RowAxes, law: Callable[[str], Law], images: int, look: int) -> Look:
         """Images of every row under a law for each, most of them quick ones.
 
         Args:
@@ -236,12 +249,12 @@ class Looking:
         )
         plan = QuickPlan.of(images, self.trials.fitting.settings.steps)
         whole = self._seen(draw, self.requests(plan.whole, look), None)
-        quick = self._seen(draw, self.requests(plan.whole + plan.quick, look), plan.steps) if plan.quick else []
-        return counted(whole, quick, axes.order)
+        quick = self._seen(draw, self.requests(plan.whole + plan.quick, look), plan.steps) if plan.quick else ()
+        return Look(whole, quick)
 
-    def _seen(self, draw: NoiseDraw, requests: Sequence[Request], steps: int | None) -> list[Seen]:
+    def _seen(self, draw: NoiseDraw, requests: Sequence[Request], steps: int | None) -> tuple[Seen, ...]:
         samples = self.trials.fitting.make([draw], requests, steps=steps)
-        return [
+        return tuple(
             Seen(one.request.row, one.request.index, float(one.evidence[_DRAW]["coordinates"][AXIS][1]), label)
             for one, label in zip(samples, self.trials.read(samples), strict=True)
-        ]
+        )

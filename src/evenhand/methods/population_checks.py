@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from evenhand.methods.quick_images import chances_of
+from evenhand.methods.quick_images import chances_by_prompt
 
 Shares = Mapping[str, Mapping[str, float]]
 """Prompt row -> class -> share."""
@@ -61,19 +61,19 @@ def bias_of(
 
 
 def worth_of(quick: Labels, whole: Labels, names: Sequence[str]) -> Counts:
-    """What images show, and beside them what quick ones are worth, by the pairs of all prompts together.
+    """What images show, and beside them what quick ones are worth, by the pairs from the same noises.
 
     Args:
         quick: in few steps; the first ones from the noises of `whole`.
         whole: in all steps.
         names: the classes.
     """
-    pairs = [pair for row, seen in whole.items() for pair in zip(quick.get(row, ()), seen, strict=False)]
-    chances, found = chances_of(pairs, names), {}
+    pairs = {row: list(zip(quick.get(row, ()), seen, strict=False)) for row, seen in whole.items()}
+    further = {row: list(quick.get(row, ()))[len(seen) :] for row, seen in whole.items()}
+    chances, found = chances_by_prompt(pairs, further, names), {}
     for row, seen in whole.items():
-        further = list(quick.get(row, ()))[len(seen) :]
         counted = np.array([seen.count(name) for name in names])
-        counted = counted + np.array([further.count(name) for name in names]) @ chances
+        counted = counted + np.array([further[row].count(name) for name in names]) @ chances[row]
         found[row] = dict(zip(names, counted.tolist(), strict=True))
     return found
 

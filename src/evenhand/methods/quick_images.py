@@ -8,9 +8,13 @@ worth (two levels, as in multilevel Monte Carlo, Giles 2008).
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
+
+Pairs = Iterable[tuple[str | None, str | None]]
+"""Classes of a quick image and of the whole one from the same noise; None where it cannot be told."""
 
 _PART, _FEWEST = 4, 6
 """Quick images take one of so many steps, and no fewer than the latter, in which pictures still hold together."""
@@ -43,7 +47,7 @@ class QuickPlan:
         return cls(whole=whole, quick=(images - whole) * steps // quick - whole, steps=quick)
 
 
-def chances_of(pairs: Iterable[tuple[str | None, str | None]], names: Sequence[str]) -> np.ndarray:
+def chances_of(pairs: Pairs, names: Sequence[str]) -> np.ndarray:
     """What a quick image counts for: (quick class, class) weights, of sum kappa squared over each row.
 
     Pairs from the same noise say which class an image has where the quick one has another: so each quick image counts
@@ -51,17 +55,77 @@ def chances_of(pairs: Iterable[tuple[str | None, str | None]], names: Sequence[s
     where a quick image says it exactly, for nothing where it says nothing.
 
     Args:
-        pairs: classes of a quick image and of the whole one from the same noise; None where it cannot be told.
+        pairs: of the images.
         names: the classes.
     """
+    seen = _table(pairs, names)
+    return _kappa(seen) ** 2 * _shares(seen)
+
+
+def chances_by_prompt(
+    pairs: Mapping[str, Pairs], further: Mapping[str, Sequence[str | None]], names: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """The same for each prompt: few steps may show more of a class in one prompt and less of it in another.
+
+    A prompt's own chances are drawn to those of all as far as prompts are alike: the Dirichlet prior whose variance
+    between prompts is what theirs exceeds chance by (method of moments). And its quick images together count for no
+    more than what so many pairs support: as many images as would know the shares as well as these chances are known.
+
+    Args:
+        pairs: of each prompt.
+        further: classes of its quick images that have no pair.
+        names: the classes.
+
+    Returns:
+        For each prompt what one of the further images counts for, as in `chances_of`.
+    """
+    tables = {row: _table(some, names) for row, some in pairs.items()}
+    every = sum(tables.values(), np.zeros((len(names), len(names))))
+    common, worth = _shares(every), _kappa(every) ** 2
+    precision = np.array([_precision([one[k] for one in tables.values()]) for k in range(len(names))])
+    found = {}
+    for row, seen in tables.items():
+        own, counted = seen.sum(axis=1), np.array([list(further.get(row, ())).count(name) for name in names])
+        near = (1 - own / (precision + own))[:, None]
+        chances = near * common + (1 - near) * _shares(seen)
+        of = counted / max(counted.sum(), 1)
+        unsure = float(of**2 @ ((chances * (1 - chances)).sum(axis=1) / (precision + own)))
+        share = of @ chances
+        most = float(share @ (1 - share)) / unsure if unsure > 0 else math.inf
+        found[row] = min(worth, most / max(counted.sum(), 1)) * chances
+    return found
+
+
+def _table(pairs: Pairs, names: Sequence[str]) -> np.ndarray:
+    """(quick class, class): how many pairs."""
     place = {name: number for number, name in enumerate(names)}
     seen = np.zeros((len(names), len(names)))
     for few, all_steps in pairs:
         if few is not None and all_steps is not None:
             seen[place[few], place[all_steps]] += 1
+    return seen
+
+
+def _shares(seen: np.ndarray) -> np.ndarray:
+    """Of each quick class the classes; one that no quick partner has keeps its own name."""
     of = seen.sum(axis=1, keepdims=True)
-    # a class that no quick partner has keeps its own name
-    return _kappa(seen) ** 2 * np.where(of > 0, seen / np.maximum(of, 1), np.eye(len(names)))
+    return np.where(of > 0, seen / np.maximum(of, 1), np.eye(len(seen)))
+
+
+def _precision(counts: Sequence[np.ndarray]) -> float:
+    """Images that the chances of all prompts are worth in one of them; infinite where prompts differ by chance alone.
+
+    Counts of a quick class by class, for each prompt: one-way analysis of variance, summed over the classes.
+    """
+    some = np.array([one for one in counts if one.sum() > 0])
+    if len(some) < 2:
+        return math.inf
+    n, mean = some.sum(axis=1), some.sum(axis=0) / some.sum()
+    within = float((some * (1 - some / n[:, None])).sum() / max(n.sum() - len(n), 1))
+    between = float((n[:, None] * (some / n[:, None] - mean) ** 2).sum()) / (len(n) - 1)
+    spread = (between - within) / ((n.sum() - (n**2).sum() / n.sum()) / (len(n) - 1))
+    total = float(mean @ (1 - mean))
+    return max(total / spread - 1, 1.0) if spread > 0 and total > 0 else math.inf
 
 
 def _kappa(pairs: np.ndarray) -> float:
