@@ -31,7 +31,10 @@ class Toys:
     folder: Path
 
     def __call__(self) -> ToyWorker:
-        (self.folder / f"began-{os.getpid()}").touch()
+        import ray  # there on every worker
+
+        where = json.dumps([ray.get_runtime_context().get_node_id(), os.environ.get("CUDA_VISIBLE_DEVICES", "")])
+        (self.folder / f"began-{os.getpid()}").write_text(where)
         return ToyWorker(self.folder)
 
     def plan(self, **accidents: Any) -> None:
@@ -49,6 +52,10 @@ class Toys:
         """How often a seed went wrong."""
         file = self.folder / f"accident-{seed}"
         return len(file.read_text()) if file.exists() else 0
+
+    def workers(self) -> list[list[str]]:
+        """Of every worker that began, its node and the devices that it sees."""
+        return [json.loads(file.read_text()) for file in sorted(self.folder.glob("began-*"))]
 
     def began(self) -> int:
         """How many workers began."""
