@@ -28,8 +28,8 @@ CORRECTORS = ({"concept": "gender"}, {"concept": "skin"}, {"concept": "origin", 
 ADAPTERS = ({"concept": "gender"}, {"concept": "skin", "settle": "240"})
 NOISE = (
     ("noise-direction", {"concept": "gender"}),
-    ("noise-direction", {"concept": "gender", "projection": "10000"}),
-    ("noise-direction", {"concept": "skin", "projection": "10000"}),
+    ("noise-direction", {"concept": "gender", "projection": "1000"}),
+    ("noise-direction", {"concept": "skin", "projection": "1000"}),
     ("noise-direction", {"concept": "wealth"}),
     ("noise-selection", {"concept": "gender"}),
 )
