@@ -131,7 +131,8 @@ def test_of_two_ways_to_average_the_one_that_arrives_sooner_is_kept(
         asked.append("lengths" if more["lengths"] else "alike")
         length, shown = lengths if more["lengths"] else alike
         axis = torch.full((4, 4, 4), -1.0 if more["lengths"] else 1.0) / 8
-        return Ascent(axis=axis, length=length, agreement=0.5, coordinates=(), values=(), shown=shown)
+        given = more["lengths"]
+        return Ascent(axis=axis, length=length, agreement=0.5, coordinates=(), values=(), shown=shown, lengths=given)
 
     monkeypatch.setattr(noise_ascents, "ascend", planned)
     with toy_host(FITTING_WORLD) as host:
@@ -143,5 +144,6 @@ def test_of_two_ways_to_average_the_one_that_arrives_sooner_is_kept(
     told = found.effect["ascents"]["a nurse"]
     length, shown = lengths if kept == "lengths" else alike
     assert (abs(told["length"]), told["shown"]) == (length, shown)
+    assert told["gradients"] == {"alike": "alike", "lengths": "with lengths"}[kept]
     sign = 1 if told["length"] > 0 else -1
     assert float(found.axes.own["a nurse"].sum() * sign) == pytest.approx(-8.0 if kept == "lengths" else 8.0)

@@ -84,6 +84,7 @@ def row_ascents(
                 "agreement": round(one.agreement, 4),
                 "images": len(labels),
                 "shown": round(one.shown, 4),
+                "gradients": "with lengths" if one.lengths else "alike",
             }
             for name, (one, sign, labels) in ascents.items()
         }

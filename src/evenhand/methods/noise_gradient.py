@@ -70,6 +70,7 @@ class Ascent:
         coordinates: of all noises that were tried along the axis.
         values: the objective there; above 0 where the class is shown, on the short schedule.
         shown: share of the images of the last two rounds that show the class.
+        lengths: whether gradients were averaged with their lengths.
     """
 
     axis: torch.Tensor
@@ -78,6 +79,7 @@ class Ascent:
     coordinates: tuple[float, ...]
     values: tuple[float, ...]
     shown: float
+    lengths: bool = False
 
 
 def ascend(
@@ -135,6 +137,7 @@ def ascend(
         coordinates=tuple((torch.cat(tried).flatten(1) @ axis.flatten()).tolist()),
         values=tuple(torch.cat(values).tolist()),
         shown=_shown(values),
+        lengths=lengths,
     )
 
 
