@@ -31,6 +31,7 @@ NOISE = (
     ("noise-direction", {"concept": "gender", "projection": "1000"}),
     ("noise-direction", {"concept": "skin", "projection": "1000"}),
     ("noise-direction", {"concept": "wealth"}),
+    ("noise-direction", {"concept": "wealth", "images": "800"}),
     ("noise-selection", {"concept": "gender"}),
 )
 
