@@ -11,13 +11,25 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from toys import ToySource
+from toys import ToySource, series_of_toys, toy_facts
 
 from evenhand.concepts.concept import Concept
+from evenhand.concepts.library import load_concept
 from evenhand.engine import Local
 from evenhand.errors import InputError
-from evenhand.records import Request
-from evenhand.store import Finished, WorkUnit
+from evenhand.records import Request, Settings, Verdict
+from evenhand.store import Finished, RunDirectory, WorkUnit
+from evenhand.verbs.observe import observe
+from evenhand.watch import Silent
+
+SERIES = series_of_toys(load_concept("gender"), images=20)  # 2 rows x 20 images, batches of 4
+CONFIG = {"source": "toy"}
+
+
+def here(path: Path) -> dict[Request, tuple[Verdict, ...]]:
+    """The verdicts of a run of this process alone."""
+    with RunDirectory.open(path, config=CONFIG, facts=toy_facts()) as run:
+        return observe(ToySource(), run, SERIES, Settings(), Silent())
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,10 +14,9 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from engine_toys import Toys
-from toys import ToySource, series_of_toys, toy_facts
+from engine_toys import CONFIG, SERIES, Toys
+from toys import ToySource, toy_facts
 
-from evenhand.concepts.library import load_concept
 from evenhand.engine.cluster import ray_module
 from evenhand.engine.ray_actors import RayActors, Share
 from evenhand.records import Settings
@@ -25,7 +24,6 @@ from evenhand.store import RunDirectory
 from evenhand.verbs.observe import observe
 from evenhand.watch import Silent
 
-SERIES = series_of_toys(load_concept("gender"), images=20)
 GPUS = (2, 1)
 
 
@@ -44,7 +42,7 @@ def main(folder: Path, path: Path) -> None:
     source = ToySource()
     try:
         with (
-            RunDirectory.open(path, config={"source": "toy"}, facts=toy_facts()) as run,
+            RunDirectory.open(path, config=CONFIG, facts=toy_facts()) as run,
             RayActors(toys, Share(cpus=0, gpus=1), Silent()) as engine,
         ):
             verdicts = observe(source, run, SERIES, Settings(), Silent(), engine=engine)

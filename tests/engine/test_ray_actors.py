@@ -9,19 +9,15 @@ from typing import Any
 
 import ledgers
 import pytest
-from engine_toys import Broken, Toys
-from toys import ToySource, series_of_toys, toy_facts
+from engine_toys import CONFIG, SERIES, Broken, Toys, here
+from toys import ToySource, toy_facts
 
-from evenhand.concepts.library import load_concept
 from evenhand.engine.ray_actors import RayActors, Share, room
 from evenhand.errors import EvenhandError, InputError
 from evenhand.records import UNMADE, Request, Settings, Verdict
 from evenhand.store import RunDirectory, units_of
 from evenhand.verbs.observe import observe
 from evenhand.watch import Silent
-
-SERIES = series_of_toys(load_concept("gender"), images=20)  # 2 rows x 20 images, batches of 4
-CONFIG = {"source": "toy"}
 
 
 class Words(Silent):
@@ -33,11 +29,6 @@ class Words(Silent):
 
 
 WORDS = Words()
-
-
-def here(path: Path) -> dict[Request, tuple[Verdict, ...]]:
-    with RunDirectory.open(path, config=CONFIG, facts=toy_facts()) as run:
-        return observe(ToySource(), run, SERIES, Settings(), Silent())
 
 
 @pytest.fixture(scope="module")

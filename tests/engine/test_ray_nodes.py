@@ -11,15 +11,7 @@ from pathlib import Path
 
 import ledgers
 import pytest
-from toys import ToySource, series_of_toys, toy_facts
-
-from evenhand.concepts.library import load_concept
-from evenhand.records import Settings
-from evenhand.store import RunDirectory
-from evenhand.verbs.observe import observe
-from evenhand.watch import Silent
-
-SERIES = series_of_toys(load_concept("gender"), images=20)
+from engine_toys import here
 
 
 @pytest.mark.slow
@@ -44,7 +36,6 @@ def test_two_nodes_with_two_gpus_and_one_have_a_worker_for_each_device(tmp_path:
     # and together they made every image once, as one process does
     assert told["here"] == 0
     assert told["made"] == {str(seed): 1 for seed in range(40)}
-    with RunDirectory.open(tmp_path / "local", config={"source": "toy"}, facts=toy_facts()) as run:
-        here = observe(ToySource(), run, SERIES, Settings(), Silent())
-    assert told["labels"] == {str(request.seed): verdict.label for request, (verdict,) in here.items()}
+    alone = here(tmp_path / "local")
+    assert told["labels"] == {str(request.seed): verdict.label for request, (verdict,) in alone.items()}
     assert ledgers.lines(tmp_path / "ray") == ledgers.lines(tmp_path / "local")

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
-from evenhand.methods.quick_images import QuickPlan, chances_by_prompt, chances_of
+from evenhand.methods.quick_images import Pairs, QuickPlan, chances_by_prompt
+
+
+def chances_of(pairs: Pairs, names: Sequence[str]) -> np.ndarray:
+    """Of a prompt that stands alone: what its pairs say is what those of all do."""
+    return chances_by_prompt({"": pairs}, {}, names)[""]
 
 
 def test_a_plan_spends_the_work_of_its_images() -> None:
@@ -94,7 +101,9 @@ def test_a_bias_that_differs_between_prompts_is_taken_off_each() -> None:
     for row, some in quick.items():
         counts = np.array([some.count("m"), some.count("f")])
         shares[row], pooled[row] = (float((counts @ one)[1] / (counts @ one).sum()) for one in (own[row], common))
-    miss = {name: float(np.sqrt(np.mean([(one[r] - true[r]) ** 2 for r in true]))) for name, one in
-            (("own", shares), ("pooled", pooled))}  # fmt: skip
+    miss = {
+        name: float(np.sqrt(np.mean([(found[row] - true[row]) ** 2 for row in true])))
+        for name, found in {"own": shares, "pooled": pooled}.items()
+    }
     assert miss["own"] < 0.04  # 50 pairs of a class that one of six is not: .167 x .833 / 50 is .05 squared, for a half
     assert miss["pooled"] > 0.06

@@ -79,7 +79,7 @@ class Ascent:
     coordinates: tuple[float, ...]
     values: tuple[float, ...]
     shown: float
-    lengths: bool = False
+    lengths: bool
 
 
 def ascend(

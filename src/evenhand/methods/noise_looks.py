@@ -149,17 +149,18 @@ def counted(look: Look, order: Sequence[str]) -> Looks:
     """
     place, known = {name: k for k, name in enumerate(order)}, {(one.row, one.number): one.label for one in look.whole}
     pairs: dict[str, list[tuple[str | None, str | None]]] = {one.row: [] for one in look.quick}
-    further = [one for one in look.quick if (one.row, one.number) not in known]
+    further: dict[str, list[Seen]] = {row: [] for row in pairs}
     for one in look.quick:
         if (one.row, one.number) in known:
             pairs[one.row].append((one.label, known[one.row, one.number]))
-    labels = {row: [one.label for one in further if one.row == row] for row in pairs}
-    chances = chances_by_prompt(pairs, labels, order)
+        elif one.label is not None:
+            further[one.row].append(one)
+    chances = chances_by_prompt(pairs, {row: [one.label for one in some] for row, some in further.items()}, order)
     found = [(one.row, one.coordinate, place[one.label], 1.0) for one in look.whole if one.label is not None]
-    for one in further:
-        if one.label is not None:
-            weights = chances[one.row][place[one.label]].tolist()
-            found += [(one.row, one.coordinate, k, weight) for k, weight in enumerate(weights) if weight > 0]
+    for row, some in further.items():
+        for one in some:
+            weights = chances[row][place[str(one.label)]].tolist()
+            found += [(row, one.coordinate, k, weight) for k, weight in enumerate(weights) if weight > 0]
     rows, coordinates, numbers, weights = zip(*found, strict=True) if found else ((), (), (), ())
     return Looks(rows=rows, coordinates=coordinates, labels=numbers, weights=weights)
 

@@ -47,37 +47,24 @@ class QuickPlan:
         return cls(whole=whole, quick=(images - whole) * steps // quick - whole, steps=quick)
 
 
-def chances_of(pairs: Pairs, names: Sequence[str]) -> np.ndarray:
-    """What a quick image counts for: (quick class, class) weights, of sum kappa squared over each row.
+def chances_by_prompt(
+    pairs: Mapping[str, Pairs], further: Mapping[str, Sequence[str | None]], names: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """What a further quick image of each prompt counts for: (quick class, class) weights.
 
     Pairs from the same noise say which class an image has where the quick one has another: so each quick image counts
     for the classes with these chances. Altogether it counts for Cohen's kappa of the pairs, squared: for one image
     where a quick image says it exactly, for nothing where it says nothing.
 
-    Args:
-        pairs: of the images.
-        names: the classes.
-    """
-    seen = _table(pairs, names)
-    return _kappa(seen) ** 2 * _shares(seen)
-
-
-def chances_by_prompt(
-    pairs: Mapping[str, Pairs], further: Mapping[str, Sequence[str | None]], names: Sequence[str]
-) -> dict[str, np.ndarray]:
-    """The same for each prompt: few steps may show more of a class in one prompt and less of it in another.
-
-    A prompt's own chances are drawn to those of all as far as prompts are alike: the Dirichlet prior whose variance
-    between prompts is what theirs exceeds chance by (method of moments). And its quick images together count for no
-    more than what so many pairs support: as many images as would know the shares as well as these chances are known.
+    Few steps may show more of a class in one prompt and less of it in another. So a prompt's own chances are drawn to
+    those of all as far as prompts are alike: the Dirichlet prior whose variance between prompts is what theirs exceeds
+    chance by (method of moments). And its quick images together count for no more than what so many pairs support: as
+    many images as would know the shares as well as these chances are known.
 
     Args:
         pairs: of each prompt.
         further: classes of its quick images that have no pair.
         names: the classes.
-
-    Returns:
-        For each prompt what one of the further images counts for, as in `chances_of`.
     """
     tables = {row: _table(some, names) for row, some in pairs.items()}
     every = sum(tables.values(), np.zeros((len(names), len(names))))
@@ -115,7 +102,8 @@ def _shares(seen: np.ndarray) -> np.ndarray:
 def _precision(counts: Sequence[np.ndarray]) -> float:
     """Images that the chances of all prompts are worth in one of them; infinite where prompts differ by chance alone.
 
-    Counts of a quick class by class, for each prompt: one-way analysis of variance, summed over the classes.
+    Counts of a quick class by class, for each prompt: one-way analysis of variance, summed over the classes. One image
+    at least, so that a class that a prompt's few pairs lack keeps a chance.
     """
     some = np.array([one for one in counts if one.sum() > 0])
     if len(some) < 2:
