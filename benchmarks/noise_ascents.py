@@ -60,7 +60,7 @@ def trials_of(host: Host, name: str, weight: float, rows: list[str] | None) -> T
     """The concept's prompts in several wordings, with a projection where one is wanted."""
     concept, fitting = load_concept(name), Fits(host, None, Silent()).fitting(0)
     if weight:
-        fitting = beside(fitting, fit_projection(fitting, concept), weight)
+        fitting = beside(fitting, [fit_projection(fitting, concept)], weight)
     trials = Trials.judged(fitting, concept, "a photo of a person", words=caption_of)
     return dataclasses.replace(trials, rows=tuple(row for row in trials.rows if not rows or row.name in rows))
 

@@ -12,6 +12,7 @@ from evenhand.interventions.noise_laws import (
     SAME,
     Law,
     between,
+    clear,
     joint_kl,
     mixture,
     reaching,
@@ -95,6 +96,68 @@ def test_three_classes_get_their_shares_though_one_lies_in_the_middle() -> None:
     assert shares(tilted(likely, wanted), likely) == pytest.approx(wanted, abs=0.005)
 
 
+def tones(places: np.ndarray) -> np.ndarray:
+    """Three classes, of which the middle one is shown in 45 of 100 images at most."""
+    low, high = (norm.cdf((places - cut) / 0.8) for cut in (-0.5, 0.45))
+    return np.stack([1 - low, low - high, high], axis=1)
+
+
+@given(share=st.floats(0.05, 0.95), cut=st.floats(-0.8, 0.8))
+def test_the_clear_law_has_the_wanted_shares_and_shows_each_class_surely(share: float, cut: float) -> None:
+    likely = chances(cut)
+    law = clear(likely, [1 - share, share], 0.97)
+    assert shares(law, likely)[1] == pytest.approx(share, abs=0.003)
+    assert likely(law.map(DRAWN)).max(axis=1).mean() >= 0.965  # type: ignore[operator]
+    assert law.missed < 0.001
+
+
+@given(share=st.floats(0.2, 0.8), cut=st.floats(-0.8, 0.8), error=st.floats(-0.5, 0.5))
+def test_an_error_of_the_cut_moves_a_clear_law_less(share: float, cut: float, error: float) -> None:
+    wanted, truth = [1 - share, share], chances(cut + error)
+    clearly, least = (
+        shares(law, truth)[1] - share for law in (clear(chances(cut), wanted, 0.97), tilted(chances(cut), wanted))
+    )
+    # near the cut the normal curve is .4 high; where a class is clear it is .07 (at Phi^-1(.97))
+    assert abs(clearly) <= 0.5 * abs(least) + 0.003
+
+
+@given(share=st.floats(0.1, 0.9), cut=st.floats(-0.8, 0.8))
+def test_the_clear_law_costs_more_than_the_least_and_less_than_shifts_for_each_class(share: float, cut: float) -> None:
+    wanted = [1 - share, share]
+    # P(above | shift w) = Phi(R w - cut): .03 for the one class, .97 for the other
+    places = [(cut - norm.ppf(0.97)) / R, (cut + norm.ppf(0.97)) / R]
+    law = clear(chances(cut), wanted, 0.97)
+    assert tilted(chances(cut), wanted).kl <= law.kl <= mixture(places, wanted).kl + 0.02
+
+
+def test_no_class_is_made_clearer_than_five_standard_deviations_do() -> None:
+    # one in a thousand shows the class, and the coordinate decides little: .97 would be 8 standard deviations away
+    likely = chances(norm.isf(0.001), strength=0.6)
+    law = clear(likely, [0.5, 0.5], 0.97)
+    assert shares(law, likely)[1] == pytest.approx(0.5, abs=0.005)
+    surely = mixture([(norm.isf(0.001) + z) / 0.6 for z in (-norm.isf(0.03), norm.isf(0.03))], [0.5, 0.5])
+    assert tilted(likely, [0.5, 0.5]).kl < law.kl < 13 < surely.kl
+
+
+def test_a_share_beyond_what_an_image_of_a_class_shows_is_that_of_the_least_law() -> None:
+    law, least = (make(chances(1.0), [0.01, 0.99]) for make in (lambda *asked: clear(*asked, 0.9), tilted))
+    assert law.kl == pytest.approx(least.kl)
+    assert shares(law, chances(1.0))[1] == pytest.approx(0.99, abs=0.003)
+
+
+def test_a_class_in_the_middle_gets_its_share_though_it_is_never_clear() -> None:
+    assert tones(DRAWN)[:, 1].max() < 0.46
+    law = clear(tones, [1 / 3, 1 / 3, 1 / 3], 0.97)
+    assert shares(law, tones) == pytest.approx([1 / 3, 1 / 3, 1 / 3], abs=0.005)
+
+
+def test_where_clear_classes_cannot_make_the_shares_the_law_is_the_least_one() -> None:
+    # the law that shows the middle most often shows both its neighbours, and .05 of the first is less than that
+    wanted = [0.10, 0.42, 0.48]
+    assert clear(tones, wanted, 0.97).kl == pytest.approx(tilted(tones, wanted).kl)
+    assert clear(tones, wanted, 0.97).missed == pytest.approx(tilted(tones, wanted).missed)
+
+
 @given(low=st.floats(-3, 3), width=st.floats(0.2, 4))
 def test_the_truncated_law_is_the_normal_one_within_its_bounds(low: float, width: float) -> None:
     law, high = between(low, low + width), low + width
@@ -116,6 +179,7 @@ def test_a_reflection_is_the_same_picture_of_the_noise_on_the_other_side() -> No
 def test_every_map_rises_so_images_keep_their_order() -> None:
     for law in (
         tilted(chances(1.5), [0.5, 0.5]),
+        clear(chances(1.5), [0.5, 0.5], 0.97),
         between(0.5, 2),
         shifted(1.5),
         mixture([-3, 3], [0.5, 0.5]),

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from noise_toy import ROWS, SETTINGS, WORLD, fitted, share, shown
 
 from evenhand.concepts.library import concept_from_phrases
 from evenhand.concepts.prompts import PromptRow
 from evenhand.errors import DeclinedError, EvenhandWarning, InputError
 from evenhand.host.host import Host
-from evenhand.host.sampler import sample
 from evenhand.interventions.storage import load_intervention, save_intervention
 from evenhand.methods.fitting import Fitted, Preview
 from evenhand.methods.method import Setting
@@ -23,25 +23,8 @@ from evenhand.methods.noise_estimators import Keep, label_axis, paired_axis, svm
 from evenhand.methods.noise_fit import AXIS, handle_of
 from evenhand.methods.spec import parse_spec
 from evenhand.methods.table import METHODS, assigned, interventions, recalled
-from evenhand.records import Request, Settings
-from evenhand.testing.toy import ToyWorld, toy_host
-from evenhand.testing.toy_fitting import toy_fitting, toy_label
-
-WORLD = ToyWorld(
-    prompts={
-        "": (0.5, 0.5),
-        "a photo of a person": (0.5, 0.5),
-        "a photo of a woman": (0.98, 0.02),
-        "a photo of a man": (0.02, 0.98),
-        "a photo of a nurse": (0.9, 0.1),
-        "a photo of a mechanic": (0.25, 0.75),
-        "a female nurse": (0.99, 0.01),
-    }
-)
-ROWS = ("a photo of a nurse", "a photo of a mechanic")
-SETTINGS = Settings(steps=20, guidance=1.0)
-WEIGHT = 1.0
-WORDS = {"woman": (0.9, 0.1), "man": (0.1, 0.9)}
+from evenhand.testing.toy import toy_host
+from evenhand.testing.toy_fitting import toy_fitting
 
 
 @pytest.fixture
@@ -50,30 +33,10 @@ def host() -> Iterator[Host]:
         yield one
 
 
-def fitted(host: Host, spec: str = "noise-direction", rows: Any = ROWS) -> Fitted:
-    method = METHODS["noise-direction"]
-    (plan,) = method.plans(Setting(), method.read(parse_spec(spec).parameters))
-    assert method.fit is not None
-    return method.fit(toy_fitting(host, WORLD, rows=rows), plan.values)
-
-
 @pytest.fixture(scope="module")
 def gender() -> Fitted:
     with toy_host(WORLD) as one:
         return fitted(one)
-
-
-def shown(
-    host: Host, gender: Fitted, spec: str, row: str = ROWS[0], images: int = 300, women: float = 0.5
-) -> list[str]:
-    setting = Setting(fitted=(gender,), targets={"gender": {"female": women, "male": 1 - women}})
-    requests = [Request(row=row, prompt=row, index=k, seed=10_000 + k) for k in range(images)]
-    with host.attached(*interventions(parse_spec(spec), setting)):
-        return [toy_label(one, WORLD) for one in sample(host, requests, SETTINGS, batch_size=50, keep_latents=True)]
-
-
-def share(labels: list[str]) -> float:
-    return labels.count("female") / len(labels)
 
 
 def test_the_direction_is_the_difference_of_the_pictures(gender: Fitted) -> None:
@@ -117,12 +80,12 @@ def test_another_target_is_solved_for_at_use(host: Host, gender: Fitted) -> None
     assert share(shown(host, gender, "noise-direction", women=0.3)) == pytest.approx(0.3, abs=0.08)
 
 
-@pytest.mark.parametrize("draw", ["tilted", "shift", "mixture"])
+@pytest.mark.parametrize("draw", ["clear", "tilted", "shift", "mixture"])
 def test_every_form_of_the_law_has_the_shares(host: Host, gender: Fitted, draw: str) -> None:
     assert share(shown(host, gender, f"noise-direction:draw={draw}")) == pytest.approx(0.5, abs=0.1)
 
 
-@pytest.mark.parametrize("draw", ["tilted", "shift", "truncated"])
+@pytest.mark.parametrize("draw", ["clear", "shift", "truncated"])
 def test_in_mode_label_every_image_shows_its_class(host: Host, gender: Fitted, draw: str) -> None:
     setting = Setting(targets={"gender": {"female": 0.5, "male": 0.5}})
     spec = f"noise-direction:mode=label,draw={draw}"
@@ -281,40 +244,17 @@ def test_a_saved_direction_of_two_phrases_is_recalled_by_them(gender: Fitted) ->
     assert recall([gender]) == {"concept": "gender"}
 
 
-def test_with_an_embedding_projection_the_same_share_costs_fewer_nats(gender: Fitted, tmp_path: Path) -> None:
-    named = {f"{word} {row}": shares for row in ROWS for word, shares in WORDS.items()}
-    world = dataclasses.replace(WORLD, prompts={**WORLD.prompts, **named})
-    target = {"gender": {"female": 0.5, "male": 0.5}}
-    with toy_host(world) as host:
-        both = fitted(host, f"noise-direction:projection={WEIGHT}")
-        under = both.card.effect["natural"][ROWS[0]]["female"]
-        assert 0.55 < under < gender.card.effect["natural"][ROWS[0]]["female"] - 0.1
-        # the ascents know of it too: from nearer there is less to climb
-        reached, without = (one.card.effect["ascents"][ROWS[0]] for one in (both, gender))
-        assert abs(reached["length"]) < abs(without["length"])
-        save_intervention(tmp_path / "both", both.tensors, both.card)
-        nats, shares = [], []
-        for one in (gender, Fitted(*load_intervention(tmp_path / "both", host))):
-            attached = interventions(parse_spec("noise-direction"), Setting(fitted=(one,), targets=target))
-            requests = [Request(row=ROWS[0], prompt=ROWS[0], index=k, seed=10_000 + k) for k in range(300)]
-            before = host.evaluations
-            with host.attached(*attached):
-                made = list(sample(host, requests, SETTINGS, batch_size=50, keep_latents=True))
-            assert host.evaluations - before == 300 * SETTINGS.steps
-            nats.append(np.mean([image.evidence["noise-direction"]["nats"] for image in made]))
-            shares.append(share([toy_label(image, world) for image in made]))
-    assert shares == pytest.approx([0.5, 0.5], abs=0.08)
-    assert nats[1] <= 0.7 * nats[0]
-
-
-def test_a_prompt_that_names_the_class_keeps_its_bits_with_a_projection_too() -> None:
-    named = {f"{word} {row}": shares for row in ROWS for word, shares in WORDS.items()}
-    with toy_host(dataclasses.replace(WORLD, prompts={**WORLD.prompts, **named})) as host:
-        both = fitted(host, f"noise-direction:projection={WEIGHT}")
-        attached = interventions(parse_spec("noise-direction"), Setting(fitted=(both,)))
-        for prompt, same in (("a female nurse", True), (ROWS[0], False)):
-            requests = [Request(row=prompt, prompt=prompt, index=k, seed=k) for k in range(3)]
-            with host.attached(*attached):
-                moved = [one.latents for one in sample(host, requests, SETTINGS, keep_latents=True)]
-            plain = [one.latents for one in sample(host, requests, SETTINGS, keep_latents=True)]
-            assert np.array_equal(np.stack(moved), np.stack(plain)) is same
+def test_the_clear_law_has_a_fit_of_its_own_and_a_saved_one_is_used_under_it(host: Host, gender: Fitted) -> None:
+    method = METHODS["noise-direction"]
+    (clearly,), (shift,), (default,) = (
+        method.plans(Setting(), method.read(given)) for given in ({"draw": "clear"}, {"draw": "shift"}, {})
+    )
+    assert clearly.values == {**default.values, "draw": "clear"}
+    assert shift.values == default.values  # every other law is used with the fit of the default one
+    one = fitted(host, "noise-direction:draw=clear")
+    assert one.card.estimator["draw"] == "clear"
+    assert method.recall is not None
+    assert method.recall([one]) == {"concept": "gender", "draw": "clear"}
+    assert method.recall([one, gender]) == {"concept": "gender*gender"}
+    for women in (0.5, 0.3):
+        assert share(shown(host, one, "noise-direction:draw=clear", women=women)) == pytest.approx(women, abs=0.08)

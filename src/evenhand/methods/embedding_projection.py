@@ -112,15 +112,15 @@ def text_map(
     return TextMap(name=NAME, matrix=projection(moments, 1.0), wanted=wanted, strength=strength)
 
 
-def beside(fitting: Fitting, projected: Fitted, weight: float) -> Fitting:
+def beside(fitting: Fitting, projected: Sequence[Fitted], weight: float) -> Fitting:
     """The same means with a projection in every image that is made, for methods that are calibrated with it.
 
     Args:
         fitting: the model; what is made through `host` itself, and not through `make`, is told of it by `embed`.
-        projected: what `fit_projection` gave.
-        weight: lambda.
+        projected: what `fit_projection` gave, of each concept whose direction is taken out.
+        weight: lambda, of each.
     """
-    one = text_map([(projected, weight)], lambda call: [True] * call.images)
+    one = text_map([(some, weight) for some in projected], lambda call: [True] * call.images)
     return dataclasses.replace(
         fitting,
         embed=one.mapped,

@@ -20,16 +20,27 @@ import numpy as np
 import torch
 
 from evenhand.concepts.concept import Concept
-from evenhand.errors import DeclinedError, EvenhandWarning
+from evenhand.errors import DeclinedError, EvenhandWarning, InputError
 from evenhand.host.sites import Attachable, Call
 from evenhand.interventions.assignment import Assigned
 from evenhand.interventions.noise_draw import NoiseDraw
-from evenhand.interventions.noise_laws import Law, between, mixture, reaching, reflected, shifted, tilted
+from evenhand.interventions.noise_laws import Law, between, clear, mixture, reaching, reflected, shifted, tilted
 from evenhand.methods.class_texts import concept_of
 from evenhand.methods.embedding_projection import MOMENTS, text_map
 from evenhand.methods.fitting import FitPlan, Fitted
 from evenhand.methods.method import ALLOCATION, Method, Parameter, Setting
-from evenhand.methods.noise_fit import AXIS, NAME, fit_noise_direction, handle_of, own_axes, work_of_direction
+from evenhand.methods.noise_fit import (
+    AXIS,
+    BESIDE,
+    CLEAR,
+    NAME,
+    SURE,
+    concepts_beside,
+    fit_noise_direction,
+    handle_of,
+    own_axes,
+    work_of_direction,
+)
 from evenhand.methods.probit import Handle
 from evenhand.methods.shown_classes import (
     CLASS,
@@ -50,7 +61,7 @@ MISSED = 0.1
 """How far the share that a law leads to may be from the wanted one before a warning names the prompt."""
 SUCCESS = 0.97
 """How often an assigned class is to be shown, in mode label."""
-DRAWS = ("tilted", "shift", "mixture", "truncated", "antithetic", "additive")
+DRAWS = ("tilted", CLEAR, "shift", "mixture", "truncated", "antithetic", "additive")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -78,6 +89,8 @@ class Coordinate:
             return shifted(self._shift(row, wanted))
         if self.draw == "mixture":
             return mixture([self._shift_to(row, place) for place in range(len(self.order))], wanted)
+        if self.draw == CLEAR:
+            return clear(lambda places: self.handle.chances(row, places), wanted, SURE)
         return tilted(lambda places: self.handle.chances(row, places), wanted)
 
     def to_class(self, row: str, name: str) -> Law:
@@ -123,8 +136,20 @@ class Coordinate:
 
 
 def _plans(setting: Setting, values: Mapping[str, Any]) -> list[FitPlan]:
-    """Those of the concept, and of each protected one."""
-    return plans_of(NAME, METHOD.parameters, setting, values, protected_of(values))
+    """Those of the concept, and of each protected one; with projections, a joint's factors are fitted to each other."""
+    plans = plans_of(NAME, METHOD.parameters, setting, values, protected_of(values))
+    if values["draw"] == CLEAR:
+        plans = [dataclasses.replace(plan, values={**plan.values, "draw": CLEAR}) for plan in plans]
+    factors = concept_of(values, setting.concept).factors
+    if not values["projection"] or len(factors) < 2:
+        return plans
+    return [_together(plan, factors) if plan.values["concept"] in factors else plan for plan in plans]
+
+
+def _together(plan: FitPlan, factors: Sequence[str]) -> FitPlan:
+    """The plan of a factor whose images have the projections of the others too."""
+    others = "+".join(name for name in factors if name != plan.values["concept"])
+    return dataclasses.replace(plan, values={**plan.values, BESIDE: others})
 
 
 def _build(setting: Setting, values: Mapping[str, Any]) -> tuple[Attachable, ...]:
@@ -150,8 +175,20 @@ def _build(setting: Setting, values: Mapping[str, Any]) -> tuple[Attachable, ...
 
 
 def _projections(fitted: Sequence[Fitted], concept: Concept, values: Mapping[str, Any]) -> tuple[Attachable, ...]:
-    """The embedding projection of the acting concepts that were calibrated with one."""
+    """The embedding projection of the acting concepts that were calibrated with one.
+
+    Raises:
+        InputError: one was calibrated with the projection of a concept that does not act.
+    """
     acting = [one for one in fitted if MOMENTS in one.tensors and one.card.concept["name"] in concept.factors]
+    for one in acting:
+        lacking = [name for name in concepts_beside(one.card.estimator) if name not in concept.factors]
+        if lacking:
+            own = one.card.concept["name"]
+            raise InputError(
+                f"{NAME}: this direction of {own} was fitted together with {', '.join(lacking)}, which does not act "
+                f"here; give the folder that holds both, or fit {own} alone"
+            )
     if not acting:
         return ()
 
@@ -260,6 +297,12 @@ def _say_missed(name: str, missed: Sequence[str], rows: Sequence[str]) -> None:
         )
 
 
+def _recall(saved: Sequence[Fitted]) -> dict[str, str]:
+    """Concepts, and the law that all were calibrated under, where it is not the default one."""
+    clearly = all(one.card.estimator.get("draw") == CLEAR for one in saved)
+    return {**recall_concepts(NAME, saved), **({"draw": CLEAR} if clearly else {})}
+
+
 def _assigns(setting: Setting, values: Mapping[str, Any]) -> dict[str, Assigned]:
     """In mode label."""
     return assigned_classes(setting, concept_of(values, setting.concept), values) if _labels(values) else {}
@@ -329,5 +372,5 @@ METHOD = Method(
     fit=fit_noise_direction,
     work=work_of_direction,
     assigns=_assigns,
-    recall=lambda saved: recall_concepts(NAME, saved),
+    recall=_recall,
 )

@@ -13,7 +13,7 @@ from evenhand.concepts.concept import Concept
 from evenhand.concepts.wordings import caption_of
 from evenhand.errors import DeclinedError, InputError
 from evenhand.host.runs import Runs
-from evenhand.interventions.noise_laws import Law, shifted, tilted
+from evenhand.interventions.noise_laws import Law, clear, shifted, tilted
 from evenhand.interventions.storage import Card, Frame
 from evenhand.methods.class_texts import Texts, concept_of
 from evenhand.methods.embedding_projection import beside, fit_projection
@@ -45,9 +45,27 @@ from evenhand.methods.probit import Handle
 from evenhand.methods.vector_trials import Trials
 from evenhand.records import Settings
 
-__all__ = ["AXIS", "NAME", "NoiseRecorder", "fit_noise_direction", "handle_of", "own_axes", "work_of_direction"]
+__all__ = [
+    "AXIS",
+    "BESIDE",
+    "CLEAR",
+    "NAME",
+    "SURE",
+    "NoiseRecorder",
+    "concepts_beside",
+    "fit_noise_direction",
+    "handle_of",
+    "own_axes",
+    "work_of_direction",
+]
 
 NAME = "noise-direction"
+BESIDE = "beside"
+"""In plans and cards: the other factors of a joint, where projections act, since one's moves the other's shares."""
+CLEAR = "clear"
+"""The `draw` that is calibrated on its own, since it leads far from where the others do; in plans and cards."""
+SURE = 0.95
+"""How often an image is to show the class that it is drawn for, by that law."""
 _SEEDS = 32
 _STEPS = (0.0, 0.15, 0.3, 0.5)
 """Shares of the schedule after which latents are compared; the step with the strongest handle is taken."""
@@ -67,7 +85,8 @@ def fit_noise_direction(fitting: Fitting, values: Mapping[str, Any]) -> Fitted:
     Args:
         fitting: the model and the fit judge.
         values: concept or present and absent, estimator, step, lowpass, channels, images; projection, the weight of an
-            `embedding-projection` that acts too, in the gradients as well; 0 for none.
+            `embedding-projection` that acts too, in the gradients as well; 0 for none; and beside, where there is one,
+            the concepts that are projected with this one, joined by +; draw, where the law that calibrates is `clear`.
 
     Raises:
         InputError: a safety concept, or one that the fit judge does not know or cannot differentiate.
@@ -80,8 +99,8 @@ def fit_noise_direction(fitting: Fitting, values: Mapping[str, Any]) -> Fitted:
     concept = concept_of(values, fitting.setting.concept)
     fitting.check_attribute(NAME, concept)
     before = fitting.host.evaluations
-    projected = fit_projection(fitting, concept) if values["projection"] else None
-    if projected is not None:
+    projected = _projected(fitting, concept, values)
+    if projected:
         fitting = beside(fitting, projected, values["projection"])
     work = _Work(fitting, concept, values)
     neutral = work.neutral()
@@ -103,8 +122,21 @@ def fit_noise_direction(fitting: Fitting, values: Mapping[str, Any]) -> Fitted:
         **tried.effect,
         "evaluations": fitting.host.evaluations - before,
     }
-    tensors = axes.tensors() if projected is None else {**axes.tensors(), **projected.tensors}
-    return Fitted(tensors, work.card(axes, handle, effect))
+    own = projected[0].tensors if projected else {}  # the others' are stored with their own directions
+    return Fitted({**axes.tensors(), **own}, work.card(axes, handle, effect))
+
+
+def _projected(fitting: Fitting, concept: Concept, values: Mapping[str, Any]) -> list[Fitted]:
+    """The projections that act: of the concept itself first, then of those beside it."""
+    if not values["projection"]:
+        return []
+    others = [fitting.setting.concept(name) for name in concepts_beside(values)]
+    return [fit_projection(fitting, one) for one in (concept, *others)]
+
+
+def concepts_beside(values: Mapping[str, Any]) -> list[str]:
+    """Concepts that a plan, or the card of a fit, has projected together with its own."""
+    return str(values.get(BESIDE) or "").split("+") if values.get(BESIDE) else []
 
 
 def work_of_direction(preview: Preview, values: Mapping[str, Any]) -> list[Work]:
@@ -237,6 +269,8 @@ class _Work:
         """For each row the law that a handle would give it for the concept's own target."""
         names, target = self._concept.class_names, self._concept.reference
         wanted = [target[names.index(name)] for name in axes.order]
+        if self._values.get("draw") == CLEAR:
+            return lambda row: clear(lambda places: handle.chances(row, places), wanted, SURE)
         return lambda row: tilted(lambda places: handle.chances(row, places), wanted)
 
     def card(self, axes: RowAxes, handle: Handle, effect: Mapping[str, Any]) -> Card:
@@ -252,6 +286,7 @@ class _Work:
             estimator={
                 **{key: values[key] for key in ("estimator", "step", "lowpass", "channels", "images", "projection")},
                 "order": list(axes.order),
+                **{key: values[key] for key in (BESIDE, "draw") if values.get(key)},
                 **({"rounds": dataclasses.asdict(Rounds())} if values["estimator"] == GRADIENT else {}),
             },
             prompts={
