@@ -53,7 +53,7 @@ fit-skewville: $(STAMP)
 	@rm -rf src/evenhand/skewville/checkpoints/fits
 	@for spec in concept-vector:concept=gender concept-vector:concept=skin concept-vector:concept=age \
 		concept-vector:concept=unsafe noise-direction:concept=gender \
-		noise-direction:concept=gender,projection=1000 noise-direction:concept=gender,projection=3000 \
+		noise-direction:concept=gender,projection=1000 noise-direction:concept=gender,projection=1000,draw=clear \
 		noise-direction:concept=skin,projection=1000 \
 		noise-direction:concept=wealth noise-direction:concept=wealth,images=800 noise-selection:concept=gender \
 		stereotype-corrector:concept=gender stereotype-corrector:concept=skin \

@@ -29,7 +29,7 @@ ADAPTERS = ({"concept": "gender"}, {"concept": "skin", "settle": "240"})
 NOISE = (
     ("noise-direction", {"concept": "gender"}),
     ("noise-direction", {"concept": "gender", "projection": "1000"}),
-    ("noise-direction", {"concept": "gender", "projection": "3000"}),
+    ("noise-direction", {"concept": "gender", "projection": "1000", "draw": "clear"}),
     ("noise-direction", {"concept": "skin", "projection": "1000"}),
     ("noise-direction", {"concept": "wealth"}),
     ("noise-direction", {"concept": "wealth", "images": "800"}),

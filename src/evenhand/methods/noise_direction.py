@@ -4,8 +4,8 @@ Latent Directions (CVPR workshop ReGenAI 2024, arXiv:2406.06352) add ten times a
 image. Here the coordinate along the direction is drawn from a law (see `interventions.noise_laws`) that is solved for,
 from how strongly the direction decides (see `probit`) and from how often each prompt shows each class by itself:
 
-- `mode=share`: one law for all images of a prompt, under which they have the target's shares: the least that shares can
-  cost. Which image shows which class is not known beforehand.
+- `mode=share`: one law for all images of a prompt, under which they have the target's shares. Which image shows which
+  class is not known beforehand.
 - `mode=label`: every image is assigned a class, and gets a law under which it shows it.
 """
 
