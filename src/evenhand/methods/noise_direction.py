@@ -153,6 +153,7 @@ def _together(plan: FitPlan, factors: Sequence[str]) -> FitPlan:
 
 
 def _build(setting: Setting, values: Mapping[str, Any]) -> tuple[Attachable, ...]:
+    _check_calibrated(setting.fitted, values["draw"])
     concept = concept_of(values, setting.concept)
     axes = {one.card.concept["name"]: one.tensors[AXIS] for one in setting.fitted}
     own: dict[str, dict[str, torch.Tensor]] = {}
@@ -172,6 +173,18 @@ def _build(setting: Setting, values: Mapping[str, Any]) -> tuple[Attachable, ...
         strength=values["strength"],
     )
     return (*_projections(setting.fitted, concept, values), draw)
+
+
+def _check_calibrated(fitted: Sequence[Fitted], draw: str) -> None:
+    """Raises InputError where directions are to be used under a law that their calibration says nothing of."""
+    for one in fitted:
+        own, clearly = one.card.concept["name"], one.card.estimator.get("draw") == CLEAR
+        if clearly and draw != CLEAR:
+            raise InputError(f"{NAME}: this direction of {own} was calibrated for draw={CLEAR} alone; leave draw= out")
+        if draw == CLEAR and not clearly:
+            raise InputError(
+                f"{NAME}: draw={CLEAR} needs a fit of its own, and this direction of {own} has another one"
+            )
 
 
 def _projections(fitted: Sequence[Fitted], concept: Concept, values: Mapping[str, Any]) -> tuple[Attachable, ...]:
