@@ -12,14 +12,11 @@ from evenhand.methods.spec import parse_spec
 from evenhand.methods.table import METHODS, interventions
 from evenhand.records import Request, Settings
 from evenhand.testing.toy import ToyWorld
-from evenhand.testing.toy_fitting import toy_fitting, toy_label
+from evenhand.testing.toy_fitting import GENDER_PROMPTS, toy_fitting, toy_label
 
 WORLD = ToyWorld(
     prompts={
-        "": (0.5, 0.5),
-        "a photo of a person": (0.5, 0.5),
-        "a photo of a woman": (0.98, 0.02),
-        "a photo of a man": (0.02, 0.98),
+        **GENDER_PROMPTS,
         "a photo of a nurse": (0.9, 0.1),
         "a photo of a mechanic": (0.25, 0.75),
         "a female nurse": (0.99, 0.01),

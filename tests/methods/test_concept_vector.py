@@ -24,14 +24,11 @@ from evenhand.methods.vector_direction import attachables, direction_of
 from evenhand.methods.vector_trials import strength_for
 from evenhand.records import Request, Sample, Settings
 from evenhand.testing.toy import ToyWorld, toy_host
-from evenhand.testing.toy_fitting import toy_fitting, toy_label
+from evenhand.testing.toy_fitting import GENDER_PROMPTS, toy_fitting, toy_label
 
 WORLD = ToyWorld(
     prompts={
-        "": (0.5, 0.5),
-        "a photo of a person": (0.5, 0.5),
-        "a photo of a woman": (0.98, 0.02),
-        "a photo of a man": (0.02, 0.98),
+        **GENDER_PROMPTS,
         "a photo of a nurse": (0.8, 0.2),
         "a photo of a mechanic": (0.2, 0.8),
         "a female nurse": (0.99, 0.01),

@@ -104,8 +104,7 @@ def tilted(chances: Callable[[np.ndarray], np.ndarray], wanted: Sequence[float])
 
     # a tilt without bound is cut: it would buy the last tenth of a point with ever more nats
     found = minimize(dual, np.zeros(len(target)), jac=True, method="L-BFGS-B", bounds=[(-400, 400)] * len(target))
-    law, missed = _from_logs(base + likely @ found.x), float(np.abs(dual(found.x)[1]).max())
-    return law if law is SAME and missed < _EXACT else dataclasses.replace(law, missed=missed)
+    return _missing(_from_logs(base + likely @ found.x), float(np.abs(dual(found.x)[1]).max()))
 
 
 def reaching(chances: Callable[[np.ndarray], np.ndarray], place: int, success: float) -> Law:
@@ -134,7 +133,7 @@ def clear(chances: Callable[[np.ndarray], np.ndarray], wanted: Sequence[float], 
     least = tilted(chances, wanted) if missed > _EXACT else None
     if least is not None and least.missed < missed:
         return least
-    return dataclasses.replace(_from_logs(np.log(density + 1e-300)), missed=missed)
+    return _missing(_from_logs(np.log(density + 1e-300)), missed)
 
 
 def _towards(likely: np.ndarray, success: float, nats: float = np.inf) -> np.ndarray:
@@ -159,6 +158,11 @@ def mixture(shifts: Sequence[float], shares: Sequence[float]) -> Law:
     """The law of a coordinate that is moved by each shift for a share of the images."""
     density = sum(share * norm.pdf(_GRID - by) for by, share in zip(shifts, shares, strict=True))
     return _from_logs(np.log(density + 1e-300))
+
+
+def _missing(law: Law, missed: float) -> Law:
+    """The law with what it misses the shares by; one that moves nothing and has them stays `SAME`."""
+    return law if law is SAME and missed < _EXACT else dataclasses.replace(law, missed=missed)
 
 
 def _from_logs(logs: np.ndarray) -> Law:

@@ -24,7 +24,7 @@ from evenhand.errors import DeclinedError, EvenhandWarning, InputError
 from evenhand.host.sites import Attachable, Call
 from evenhand.interventions.assignment import Assigned
 from evenhand.interventions.noise_draw import NoiseDraw
-from evenhand.interventions.noise_laws import Law, between, clear, mixture, reaching, reflected, shifted, tilted
+from evenhand.interventions.noise_laws import Law, between, mixture, reaching, reflected, shifted
 from evenhand.methods.class_texts import concept_of
 from evenhand.methods.embedding_projection import MOMENTS, text_map
 from evenhand.methods.fitting import FitPlan, Fitted
@@ -34,10 +34,10 @@ from evenhand.methods.noise_fit import (
     BESIDE,
     CLEAR,
     NAME,
-    SURE,
     concepts_beside,
     fit_noise_direction,
     handle_of,
+    law_of_shares,
     own_axes,
     work_of_direction,
 )
@@ -89,9 +89,7 @@ class Coordinate:
             return shifted(self._shift(row, wanted))
         if self.draw == "mixture":
             return mixture([self._shift_to(row, place) for place in range(len(self.order))], wanted)
-        if self.draw == CLEAR:
-            return clear(lambda places: self.handle.chances(row, places), wanted, SURE)
-        return tilted(lambda places: self.handle.chances(row, places), wanted)
+        return law_of_shares(self.handle, row, wanted, self.draw)
 
     def to_class(self, row: str, name: str) -> Law:
         """The law under which an image of a row shows a class."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,11 +50,11 @@ __all__ = [
     "BESIDE",
     "CLEAR",
     "NAME",
-    "SURE",
     "NoiseRecorder",
     "concepts_beside",
     "fit_noise_direction",
     "handle_of",
+    "law_of_shares",
     "own_axes",
     "work_of_direction",
 ]
@@ -64,7 +64,7 @@ BESIDE = "beside"
 """In plans and cards: the other factors of a joint, where projections act, since one's moves the other's shares."""
 CLEAR = "clear"
 """The `draw` that is calibrated on its own, since it leads far from where the others do; in plans and cards."""
-SURE = 0.95
+_SURE = 0.95
 """How often an image is to show the class that it is drawn for, by that law."""
 _SEEDS = 32
 _STEPS = (0.0, 0.15, 0.3, 0.5)
@@ -136,7 +136,17 @@ def _projected(fitting: Fitting, concept: Concept, values: Mapping[str, Any]) ->
 
 def concepts_beside(values: Mapping[str, Any]) -> list[str]:
     """Concepts that a plan, or the card of a fit, has projected together with its own."""
-    return str(values.get(BESIDE) or "").split("+") if values.get(BESIDE) else []
+    given = values.get(BESIDE)
+    return given.split("+") if given else []
+
+
+def law_of_shares(handle: Handle, row: str, wanted: Sequence[float], draw: str | None) -> Law:
+    """The law that a fit is calibrated under, by which a row has the wanted shares, in the direction's order."""
+
+    def chances(places: np.ndarray) -> np.ndarray:
+        return handle.chances(row, places)
+
+    return clear(chances, wanted, _SURE) if draw == CLEAR else tilted(chances, wanted)
 
 
 def work_of_direction(preview: Preview, values: Mapping[str, Any]) -> list[Work]:
@@ -269,9 +279,7 @@ class _Work:
         """For each row the law that a handle would give it for the concept's own target."""
         names, target = self._concept.class_names, self._concept.reference
         wanted = [target[names.index(name)] for name in axes.order]
-        if self._values.get("draw") == CLEAR:
-            return lambda row: clear(lambda places: handle.chances(row, places), wanted, SURE)
-        return lambda row: tilted(lambda places: handle.chances(row, places), wanted)
+        return lambda row: law_of_shares(handle, row, wanted, self._values.get("draw"))
 
     def card(self, axes: RowAxes, handle: Handle, effect: Mapping[str, Any]) -> Card:
         fitting, values = self._fitting, self._values

@@ -17,12 +17,17 @@ from evenhand.records import Request, Sample, Settings
 from evenhand.testing.toy import ToyWorld
 from evenhand.watch import Silent
 
+GENDER_PROMPTS = {
+    "": (0.5, 0.5),
+    "a photo of a person": (0.5, 0.5),
+    "a photo of a woman": (0.98, 0.02),
+    "a photo of a man": (0.02, 0.98),
+}
+"""The texts of the concept gender, and no text, for a `ToyWorld` that methods are fitted on."""
+
 FITTING_WORLD = ToyWorld(
     prompts={
-        "": (0.5, 0.5),
-        "a photo of a person": (0.5, 0.5),
-        "a photo of a woman": (0.98, 0.02),
-        "a photo of a man": (0.02, 0.98),
+        **GENDER_PROMPTS,
         "a nurse": (0.8, 0.2),
         "a mechanic": (0.2, 0.8),
         "a nurse, woman": (0.98, 0.02),
