@@ -40,8 +40,9 @@ def main() -> None:
     options = parser.parse_args()
     with Host.wrap(load_pipeline(MODEL_DIRECTORY), name="skewville") as host:
         trials = trials_of(host, options.concept, options.projection, options.rows)
-        looking = Looking(trials=trials)
-        neutral, few = looking.neutral(options.images, LOOK, STEPS), looking.neutral(8)
+        looking = Looking(trials=trials, concepts=(trials.concept,))
+        neutral = looking.neutral(options.images, LOOK, STEPS)[options.concept]
+        few = looking.neutral(8)[options.concept]
         for name, lengths in WAYS.items():
             with mock.patch.object(noise_ascents, "_nearer", lambda one, other, keep=lengths: keep):
                 found = noise_ascents.row_ascents(trials, few, trials.concept.class_names, Keep())

@@ -20,7 +20,8 @@ from evenhand.interventions.storage import load_intervention, save_intervention
 from evenhand.methods.fitting import Fitted, Preview
 from evenhand.methods.method import Setting
 from evenhand.methods.noise_estimators import Keep, label_axis, paired_axis, svm_axis
-from evenhand.methods.noise_fit import AXIS, handle_of
+from evenhand.methods.noise_looks import AXIS
+from evenhand.methods.noise_store import handle_of
 from evenhand.methods.spec import parse_spec
 from evenhand.methods.table import METHODS, assigned, interventions, recalled
 from evenhand.testing.toy import toy_host

@@ -138,7 +138,7 @@ def test_of_two_ways_to_average_the_one_that_arrives_sooner_is_kept(
     with toy_host(FITTING_WORLD) as host:
         fitting = toy_fitting(host, FITTING_WORLD, rows=("a nurse",))
         trials = Trials.judged(fitting, load_concept("gender"), "a photo of a person")
-        neutral = Looking(trials=trials).neutral(4)
+        neutral = Looking(trials=trials, concepts=(trials.concept,)).neutral(4)["gender"]
         found = row_ascents(trials, neutral, ("female", "male"), Keep())
     assert sorted(asked) == ["alike", "lengths"]
     told = found.effect["ascents"]["a nurse"]

@@ -31,7 +31,6 @@ NOISE = (
     ("noise-direction", {"concept": "gender", "projection": "1000"}),
     ("noise-direction", {"concept": "gender", "projection": "1000", "draw": "clear"}),
     ("noise-direction", {"concept": "skin", "projection": "1000"}),
-    ("noise-direction", {"concept": "gender*skin", "projection": "1000", "draw": "clear"}),
     ("noise-direction", {"concept": "wealth"}),
     ("noise-direction", {"concept": "wealth", "images": "800"}),
     ("noise-selection", {"concept": "gender"}),

@@ -29,18 +29,10 @@ from evenhand.methods.class_texts import concept_of
 from evenhand.methods.embedding_projection import MOMENTS, text_map
 from evenhand.methods.fitting import FitPlan, Fitted
 from evenhand.methods.method import ALLOCATION, Method, Parameter, Setting
-from evenhand.methods.noise_fit import (
-    AXIS,
-    BESIDE,
-    CLEAR,
-    NAME,
-    concepts_beside,
-    fit_noise_direction,
-    handle_of,
-    law_of_shares,
-    own_axes,
-    work_of_direction,
-)
+from evenhand.methods.noise_calibration import CLEAR, NAME, law_of_shares
+from evenhand.methods.noise_fit import fit_noise_direction, work_of_direction
+from evenhand.methods.noise_looks import AXIS, own_axes
+from evenhand.methods.noise_store import concepts_together, factors_of, handle_of
 from evenhand.methods.probit import Handle
 from evenhand.methods.shown_classes import (
     CLASS,
@@ -134,25 +126,17 @@ class Coordinate:
 
 
 def _plans(setting: Setting, values: Mapping[str, Any]) -> list[FitPlan]:
-    """Those of the concept, and of each protected one; with projections, a joint's factors are fitted to each other."""
-    plans = plans_of(NAME, METHOD.parameters, setting, values, protected_of(values))
-    if values["draw"] == CLEAR:
-        plans = [dataclasses.replace(plan, values={**plan.values, "draw": CLEAR}) for plan in plans]
-    factors = concept_of(values, setting.concept).factors
-    if not values["projection"] or len(factors) < 2:
+    """Of the concept, or of a joint as a whole, whose directions are calibrated at once; and of each protected one."""
+    plans = plans_of(NAME, METHOD.parameters, setting, values, protected_of(values), together=True)
+    if values["draw"] != CLEAR:
         return plans
-    return [_together(plan, factors) if plan.values["concept"] in factors else plan for plan in plans]
-
-
-def _together(plan: FitPlan, factors: Sequence[str]) -> FitPlan:
-    """The plan of a factor whose images have the projections of the others too."""
-    others = "+".join(name for name in factors if name != plan.values["concept"])
-    return dataclasses.replace(plan, values={**plan.values, BESIDE: others})
+    return [dataclasses.replace(plan, values={**plan.values, "draw": CLEAR}) for plan in plans]
 
 
 def _build(setting: Setting, values: Mapping[str, Any]) -> tuple[Attachable, ...]:
-    _check_calibrated(setting.fitted, values["draw"])
+    setting = dataclasses.replace(setting, fitted=tuple(one for some in setting.fitted for one in factors_of(some)))
     concept = concept_of(values, setting.concept)
+    _check_calibrated(setting.fitted, concept, values["draw"])
     axes = {one.card.concept["name"]: one.tensors[AXIS] for one in setting.fitted}
     own: dict[str, dict[str, torch.Tensor]] = {}
     for one in setting.fitted:
@@ -173,8 +157,8 @@ def _build(setting: Setting, values: Mapping[str, Any]) -> tuple[Attachable, ...
     return (*_projections(setting.fitted, concept, values), draw)
 
 
-def _check_calibrated(fitted: Sequence[Fitted], draw: str) -> None:
-    """Raises InputError where directions are to be used under a law that their calibration says nothing of."""
+def _check_calibrated(fitted: Sequence[Fitted], concept: Concept, draw: str) -> None:
+    """Raises InputError where directions are to be used in a way that their calibration says nothing of."""
     for one in fitted:
         own, clearly = one.card.concept["name"], one.card.estimator.get("draw") == CLEAR
         if clearly and draw != CLEAR:
@@ -183,23 +167,17 @@ def _check_calibrated(fitted: Sequence[Fitted], draw: str) -> None:
             raise InputError(
                 f"{NAME}: draw={CLEAR} needs a fit of its own, and this direction of {own} has another one"
             )
+        lacking = [name for name in concepts_together(one) if name not in concept.factors]
+        if own in concept.factors and lacking:
+            raise InputError(
+                f"{NAME}: this direction of {own} was calibrated together with {', '.join(lacking)}, which does not "
+                f"act here; leave concept= out, or fit {own} alone"
+            )
 
 
 def _projections(fitted: Sequence[Fitted], concept: Concept, values: Mapping[str, Any]) -> tuple[Attachable, ...]:
-    """The embedding projection of the acting concepts that were calibrated with one.
-
-    Raises:
-        InputError: one was calibrated with the projection of a concept that does not act.
-    """
+    """The embedding projection of the acting concepts that were calibrated with one."""
     acting = [one for one in fitted if MOMENTS in one.tensors and one.card.concept["name"] in concept.factors]
-    for one in acting:
-        lacking = [name for name in concepts_beside(one.card.estimator) if name not in concept.factors]
-        if lacking:
-            own = one.card.concept["name"]
-            raise InputError(
-                f"{NAME}: this direction of {own} was fitted together with {', '.join(lacking)}, which does not act "
-                f"here; give the folder that holds both, or fit {own} alone"
-            )
     if not acting:
         return ()
 
@@ -310,6 +288,7 @@ def _say_missed(name: str, missed: Sequence[str], rows: Sequence[str]) -> None:
 
 def _recall(saved: Sequence[Fitted]) -> dict[str, str]:
     """Concepts, and the law that all were calibrated under, where it is not the default one."""
+    saved = [one for some in saved for one in factors_of(some)]
     clearly = all(one.card.estimator.get("draw") == CLEAR for one in saved)
     return {**recall_concepts(NAME, saved), **({"draw": CLEAR} if clearly else {})}
 

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
-
-import numpy as np
 
 from evenhand.concepts.allocation import image_seed
 from evenhand.concepts.concept import Concept
+from evenhand.concepts.prompts import PromptRow
 from evenhand.concepts.wordings import caption_of
-from evenhand.errors import DeclinedError, InputError
+from evenhand.errors import InputError
 from evenhand.host.runs import Runs
-from evenhand.interventions.noise_laws import Law, clear, shifted, tilted
 from evenhand.interventions.storage import Card, Frame
 from evenhand.methods.class_texts import Texts, concept_of
 from evenhand.methods.embedding_projection import beside, fit_projection
 from evenhand.methods.fitting import Fitted, Fitting, Preview, Work
+from evenhand.methods.method import Setting
 from evenhand.methods.noise_ascents import GRADIENT, Found, row_ascents
+from evenhand.methods.noise_calibration import LOOK, NAME, WEIGHTS, Calibration, begun, calibrate
 from evenhand.methods.noise_estimators import (
     Keep,
     NoiseAxis,
@@ -29,55 +29,19 @@ from evenhand.methods.noise_estimators import (
     svm_axis,
 )
 from evenhand.methods.noise_gradient import Rounds
-from evenhand.methods.noise_looks import (
-    AXIS,
-    Look,
-    Looking,
-    Looks,
-    Neutral,
-    NoiseRecorder,
-    RowAxes,
-    counted,
-    near_target,
-    own_axes,
-)
+from evenhand.methods.noise_looks import Looking, Neutral, RowAxes
+from evenhand.methods.noise_store import calibration_of, joined
 from evenhand.methods.probit import Handle
 from evenhand.methods.vector_trials import Trials
 from evenhand.records import Settings
 
-__all__ = [
-    "AXIS",
-    "BESIDE",
-    "CLEAR",
-    "NAME",
-    "NoiseRecorder",
-    "concepts_beside",
-    "fit_noise_direction",
-    "handle_of",
-    "law_of_shares",
-    "own_axes",
-    "work_of_direction",
-]
-
-NAME = "noise-direction"
-BESIDE = "beside"
-"""In plans and cards: the other factors of a joint, where projections act, since one's moves the other's shares."""
-CLEAR = "clear"
-"""The `draw` that is calibrated on its own, since it leads far from where the others do; in plans and cards."""
-_SURE = 0.95
-"""How often an image is to show the class that it is drawn for, by that law."""
 _SEEDS = 32
 _STEPS = (0.0, 0.15, 0.3, 0.5)
 """Shares of the schedule after which latents are compared; the step with the strongest handle is taken."""
-_WEIGHTS = (-2.0, 0.0, 2.0)
-_LOOK = 8
-"""Images per prompt at each of the three weights."""
-_PART = 48
-"""Images per prompt whose work is spent before the law is solved again, where every row has a direction of its own."""
 
 
 def fit_noise_direction(fitting: Fitting, values: Mapping[str, Any]) -> Fitted:
-    """Fit one concept's directions and calibrate them.
+    """Fit the directions of a concept, or of every factor of a joint, and calibrate them at once.
 
     Source: Latent Directions (arXiv:2406.06352), whose estimator is `svm`; the gradient, the calibration and the draw
     are our own.
@@ -85,114 +49,82 @@ def fit_noise_direction(fitting: Fitting, values: Mapping[str, Any]) -> Fitted:
     Args:
         fitting: the model and the fit judge.
         values: concept or present and absent, estimator, step, lowpass, channels, images; projection, the weight of an
-            `embedding-projection` that acts too, in the gradients as well; 0 for none; and beside, where there is one,
-            the concepts that are projected with this one, joined by +; draw, where the law that calibrates is `clear`.
+            `embedding-projection` of each concept that acts too, in the gradients as well; 0 for none; and draw, where
+            the law that calibrates is `clear`.
 
     Raises:
         InputError: a safety concept, or one that the fit judge does not know or cannot differentiate.
         DeclinedError: the noise does not decide what the concept's classes look like.
 
-    Cost: the ascents of every prompt row, or runs of every class's prompt; then the work of `images` + 8 images per
-    prompt row, and of 16 more for the estimators other than `gradient`. A quarter of that work makes images in all
-    steps, the rest quick ones (`quick_images`).
+    Cost: the ascents of every prompt row, or runs of every class's prompt, for each factor; then the work of `images` +
+        8 images per prompt row, and of 16 more for each factor with estimators other than `gradient`. A quarter of
+        that work makes images in all steps, the rest quick ones (`quick_images`).
     """
     concept = concept_of(values, fitting.setting.concept)
     fitting.check_attribute(NAME, concept)
     before = fitting.host.evaluations
-    projected = _projected(fitting, concept, values)
+    factors = _factors(concept, fitting.setting)
+    projected = [fit_projection(fitting, one) for one in factors] if values["projection"] else []
     if projected:
         fitting = beside(fitting, projected, values["projection"])
-    work = _Work(fitting, concept, values)
-    neutral = work.neutral()
-    name, axes, strengths, tried = work.chosen(neutral)
-    looks, handle = work.calibrated(axes, neutral, tried.looks)
-    whole = looks.handle(len(axes.order))  # the handle itself says what a row needs, not what it shows unmoved
-    effect = {
-        "direction": name,
-        "strengths": strengths,
-        "strength": round(handle.strength, 4),
-        "interval": [round(one, 4) for one in handle.interval()],
-        "agreement": round(axes.agreement, 4),
-        "worth": round(looks.worth),
-        "natural": {
-            row: {one: round(float(share), 4) for one, share in zip(axes.order, whole.natural(row), strict=True)}
-            for row in whole.cuts
-            if row
-        },
-        **tried.effect,
-        "evaluations": fitting.host.evaluations - before,
-    }
-    own = projected[0].tensors if projected else {}  # the others' are stored with their own directions
-    return Fitted({**axes.tensors(), **own}, work.card(axes, handle, effect))
+    rows = Trials.judged(fitting, concept, Texts.of(factors[0]).neutral).rows
+    works = [_Work(fitting, one, rows, values) for one in factors]
+    looking = Looking(trials=works[0].trials, concepts=tuple(factors))
+    neutral = looking.neutral(_neutral_images(values))
+    some = [work.begun(looking, neutral[work.concept.name]) for work in works]
+    handles = calibrate(looking, some, int(values["images"]), values.get("draw"))
+    moments = [one.tensors for one in projected] or [{}] * len(factors)
+    fits = [
+        Fitted({**one.axes.tensors(), **own}, work.card(one, handles[one.concept.name]))
+        for work, one, own in zip(works, some, moments, strict=True)
+    ]
+    found = joined(concept, fits) if len(fits) > 1 else fits[0]
+    effect = {**found.card.effect, "evaluations": fitting.host.evaluations - before}
+    return dataclasses.replace(found, card=dataclasses.replace(found.card, effect=effect))
 
 
-def _projected(fitting: Fitting, concept: Concept, values: Mapping[str, Any]) -> list[Fitted]:
-    """The projections that act: of the concept itself first, then of those beside it."""
-    if not values["projection"]:
-        return []
-    others = [fitting.setting.concept(name) for name in concepts_beside(values)]
-    return [fit_projection(fitting, one) for one in (concept, *others)]
+def _factors(concept: Concept, setting: Setting) -> list[Concept]:
+    """Those of a joint, else the concept itself."""
+    return [setting.concept(name) for name in concept.factors] if len(concept.factors) > 1 else [concept]
 
 
-def concepts_beside(values: Mapping[str, Any]) -> list[str]:
-    """Concepts that a plan, or the card of a fit, has projected together with its own."""
-    given = values.get(BESIDE)
-    return given.split("+") if given else []
-
-
-def law_of_shares(handle: Handle, row: str, wanted: Sequence[float], draw: str | None) -> Law:
-    """The law that a fit is calibrated under, by which a row has the wanted shares, in the direction's order."""
-
-    def chances(places: np.ndarray) -> np.ndarray:
-        return handle.chances(row, places)
-
-    return clear(chances, wanted, _SURE) if draw == CLEAR else tilted(chances, wanted)
+def _neutral_images(values: Mapping[str, Any]) -> int:
+    """Per prompt row; the estimator that learns from them needs many more."""
+    return max(LOOK, int(values["images"])) if values["estimator"] == "labels" else LOOK
 
 
 def work_of_direction(preview: Preview, values: Mapping[str, Any]) -> list[Work]:
     """What finds the directions, and the images through which they are calibrated."""
     concept = concept_of(values, preview.setting.concept)
-    rows = len(preview.rows(concept) or (None,))
-    neutral = max(_LOOK, int(values["images"])) if values["estimator"] == "labels" else _LOOK
+    rows, factors = len(preview.rows(concept) or (None,)), len(concept.factors)
+    looked = _neutral_images(values) + int(values["images"])
     if values["estimator"] == GRADIENT:
-        looked = neutral + int(values["images"])
         # two ways to average
-        first = Work(what=f"ascents of {rows} prompts", differentiated=2 * Rounds().rows * rows, at_most=True)
+        ascents = 2 * Rounds().rows * rows * factors
+        what = f"ascents of {rows} prompts" + (f" for each of {factors} concepts" if factors > 1 else "")
+        first = Work(what=what, differentiated=ascents, at_most=True)
     else:
-        looked = neutral + _LOOK * (len(_WEIGHTS) - 1) + int(values["images"])
-        first = Work(what="runs of every class", images=_SEEDS * len(concept.classes), at_most=True)
+        looked += LOOK * len(WEIGHTS) * factors
+        classes = sum(len(one.classes) for one in _factors(concept, preview.setting))
+        first = Work(what="runs of every class", images=_SEEDS * classes, at_most=True)
     what = f"calibration on {rows} prompts, most in few steps but counted as whole ones"
     return [first, Work(what=what, images=looked * rows, at_most=True)]
 
 
-def handle_of(fitted: Fitted) -> tuple[Handle, tuple[str, ...]]:
-    """The handle that was stored, and the classes in its order."""
-    stored = fitted.card.calibration
-    order = tuple(fitted.card.estimator["order"])
-    cuts = {row: tuple(stored[f"cut {place}"][row] for place in range(1, len(order))) for row in stored["cut 1"]}
-    slopes = {row: one for row, one in stored["slope"].items() if row}
-    return Handle(slope=stored["slope"][""], error=stored["error"][""], cuts=cuts, slopes=slopes), order
-
-
-def _refuse_weak(handle: Handle, fitting: Fitting, concept: Concept) -> None:
-    low, high = handle.interval()
-    if not low > 0:
-        raise DeclinedError(
-            f"{NAME} declines on {fitting.host.name}: the initial noise does not decide {concept.name} "
-            f"(handle {handle.strength:.2f}, 95 % interval {low:.2f} to {high:.2f}); use concept-vector or prompt-mix"
-        )
-
-
 class _Work:
-    """One fit: prompts, seeds, and the runs that were made."""
+    """Of one concept: its directions, and the card of what was found."""
 
-    def __init__(self, fitting: Fitting, concept: Concept, values: Mapping[str, Any]) -> None:
-        self._fitting, self._concept, self._values = fitting, concept, values
+    def __init__(
+        self, fitting: Fitting, concept: Concept, rows: tuple[PromptRow, ...], values: Mapping[str, Any]
+    ) -> None:
+        self.concept = concept
+        self._fitting, self._values = fitting, values
         self._texts = Texts.of(concept)
         # in several wordings: the words around a prompt's subject move its shares
-        self._trials = Trials.judged(fitting, concept, self._texts.neutral, words=caption_of)
-        self._looking = Looking(trials=self._trials)
+        trials = Trials.judged(fitting, concept, self._texts.neutral, words=caption_of)
+        self.trials = dataclasses.replace(trials, rows=rows)
         self._keep = Keep(lowpass=int(values["lowpass"]), channels=_channels(values["channels"]))
+        self._effect: dict[str, Any] = {}
 
     @property
     def _settings(self) -> Settings:
@@ -200,21 +132,15 @@ class _Work:
 
     def _runs(self) -> Runs:
         seeds = tuple(
-            image_seed(self._fitting.setting.seed, "fit", f"{self._concept.name} noise", index)
+            image_seed(self._fitting.setting.seed, "fit", f"{self.concept.name} noise", index)
             for index in range(_SEEDS)
         )
         return Runs(seeds=seeds, steps=self._settings.steps, guidance=self._settings.guidance)
 
-    def neutral(self) -> Neutral:
-        """Images of every row with their own noise."""
-        # the estimator that learns from them needs many more
-        images = int(self._values["images"]) if self._values["estimator"] == "labels" else _LOOK
-        return self._looking.neutral(max(_LOOK, images))
-
-    def chosen(self, neutral: Neutral) -> tuple[str, RowAxes, dict[str, float], Found]:
-        """The directions, their name, how strong each candidate is in the neutral images, and what else was found."""
+    def begun(self, looking: Looking, neutral: Neutral) -> Calibration:
+        """The directions, chosen on neutral images whose seeds no candidate has seen."""
         if self._values["estimator"] == GRADIENT:
-            found = row_ascents(self._trials, neutral, self._order(), self._keep)
+            found = row_ascents(self.trials, neutral, self._order(), self._keep)
             candidates = {GRADIENT: found.axes}
         else:
             found = Found()
@@ -223,37 +149,17 @@ class _Work:
                 for name, one in self._axes(neutral).items()
             }
         strengths = {
-            name: round(neutral.along(axes, self._concept).handle(len(axes.order)).strength, 4)
+            name: round(neutral.along(axes, self.concept).handle(len(axes.order)).strength, 4)
             for name, axes in candidates.items()
         }
-        best = max(strengths, key=strengths.__getitem__)  # whose seeds no candidate has seen
-        return best, candidates[best], strengths, found
-
-    def calibrated(self, axes: RowAxes, neutral: Neutral, tried: Looks) -> tuple[Looks, Handle]:
-        """The looks and the handle through them: each part of the images is made under the law of those before."""
-        order, before = axes.order, neutral.along(axes, self._concept)
-        images = int(self._values["images"])
-        parts = [min(_PART, images - first) for first in range(0, images, _PART)] if axes.own else [images]
-        if not axes.own:
-            for weight in _WEIGHTS:
-                if weight:
-                    law = shifted(weight)
-                    look = self._looking.look(axes, lambda row, law=law: law, _LOOK, 1 if weight > 0 else 2)
-                    before += counted(look, order)
-        looks, made = before, list[Look]()
-        handle = (looks + tried).handle(len(order))
-        for number, part in enumerate(parts if images else ()):
-            _refuse_weak(handle, self._fitting, self._concept)
-            made.append(self._looking.look(axes, self._to_target(axes, handle), part, 3 + number))
-            looks = before + counted(sum(made, Look()), order)
-            handle = counted(near_target(made), order).within(looks.handle(len(order)), len(order))
-        _refuse_weak(handle, self._fitting, self._concept)
-        return looks, handle
+        best = max(strengths, key=strengths.__getitem__)
+        self._effect = {"direction": best, "strengths": strengths, **found.effect}
+        return begun(looking, self.concept, candidates[best], neutral, found.looks)
 
     def _order(self) -> tuple[str, ...]:
         """The classes from one end to the other: of two as they are, of more in the order of the prompts' latents."""
-        if len(self._concept.classes) == 2:
-            return self._concept.class_names
+        if len(self.concept.classes) == 2:
+            return self.concept.class_names
         found = predictions_at_first(self._fitting.host, self._texts.classes, self._texts.neutral, self._runs())
         return paired_axis(found, Keep()).order
 
@@ -262,7 +168,7 @@ class _Work:
         host, estimator, texts = self._fitting.host, self._values["estimator"], self._texts.classes
         if estimator == "labels":
             order = self._order()
-            numbers = [order.index(self._concept.class_names[label]) for label in neutral.labels]
+            numbers = [order.index(self.concept.class_names[label]) for label in neutral.labels]
             return {"labels": label_axis(neutral.noises, numbers, order, self._keep)}
         if estimator == "prediction":
             found = predictions_at_first(host, texts, self._texts.neutral, self._runs())
@@ -275,17 +181,14 @@ class _Work:
         after = latents_after(host, texts, steps, self._runs())
         return {f"{estimator} at step {step}": make(some, self._keep) for step, some in after.items()}
 
-    def _to_target(self, axes: RowAxes, handle: Handle) -> Callable[[str], Law]:
-        """For each row the law that a handle would give it for the concept's own target."""
-        names, target = self._concept.class_names, self._concept.reference
-        wanted = [target[names.index(name)] for name in axes.order]
-        return lambda row: law_of_shares(handle, row, wanted, self._values.get("draw"))
-
-    def card(self, axes: RowAxes, handle: Handle, effect: Mapping[str, Any]) -> Card:
-        fitting, values = self._fitting, self._values
-        cuts = {
-            f"cut {place}": {row: round(some[place - 1], 6) for row, some in handle.cuts.items()}
-            for place in range(1, len(axes.order))
+    def card(self, one: Calibration, handle: Handle) -> Card:
+        """What is said of the directions once they are calibrated."""
+        fitting, values, axes = self._fitting, self._values, one.axes
+        whole = one.looks.handle(len(axes.order))  # the handle itself says what a row needs, not what it shows unmoved
+        shares = {
+            row: {name: round(float(share), 4) for name, share in zip(axes.order, whole.natural(row), strict=True)}
+            for row in whole.cuts
+            if row
         }
         return Card(
             method=NAME,
@@ -294,25 +197,28 @@ class _Work:
             estimator={
                 **{key: values[key] for key in ("estimator", "step", "lowpass", "channels", "images", "projection")},
                 "order": list(axes.order),
-                **{key: values[key] for key in (BESIDE, "draw") if values.get(key)},
+                **({"draw": values["draw"]} if values.get("draw") else {}),
                 **({"rounds": dataclasses.asdict(Rounds())} if values["estimator"] == GRADIENT else {}),
             },
             prompts={
                 "neutral": self._texts.neutral,
                 "classes": dict(self._texts.classes),
-                "trials": [row.name for row in self._trials.rows],
+                "trials": [row.name for row in self.trials.rows],
             },
             seeds={"fit": fitting.setting.seed, "calibrate": fitting.setting.seed},
             judges={"fit": fitting.judge_hash},
             guidance=self._settings.guidance,
             steps=self._settings.steps,
-            concept=self._concept.to_dict(),
-            calibration={
-                "slope": {"": round(handle.slope, 6), **{row: round(one, 6) for row, one in handle.slopes.items()}},
-                "error": {"": round(float(np.nan_to_num(handle.error, posinf=1e6)), 6)},
-                **cuts,
+            concept=self.concept.to_dict(),
+            calibration=calibration_of(handle),
+            effect={
+                **self._effect,
+                "strength": round(handle.strength, 4),
+                "interval": [round(end, 4) for end in handle.interval()],
+                "agreement": round(axes.agreement, 4),
+                "worth": round(one.looks.worth),
+                "natural": shares,
             },
-            effect=effect,
         )
 
 

@@ -15,7 +15,7 @@ from evenhand.interventions.noise_laws import Law
 from evenhand.methods.probit import Handle, fit_handle
 from evenhand.methods.quick_images import QuickPlan, chances_by_prompt
 from evenhand.methods.vector_trials import Trials
-from evenhand.records import Request
+from evenhand.records import Request, Sample
 
 AXIS = "axis"
 """The stored direction; with a row's name, its own."""
@@ -208,54 +208,75 @@ class Neutral:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Looking:
-    """Makes and reads images of a concept's prompts; each look has seeds of its own."""
+    """Makes images of some prompts and reads every concept in each; each look has seeds of its own.
+
+    Args:
+        trials: prompts and seeds.
+        concepts: that are read.
+    """
 
     trials: Trials
+    concepts: tuple[Concept, ...]
 
     def requests(self, images: int, look: int) -> list[Request]:
         """So many for every row."""
         return self.trials.requests(images, first=100_000 * look)
 
-    def neutral(self, images: int, look: int = 0, steps: int | None = None) -> Neutral:
-        """Images of every row with their own noise; in all steps unless told."""
+    def neutral(self, images: int, look: int = 0, steps: int | None = None) -> dict[str, Neutral]:
+        """For each concept, images of every row with their own noise; in all steps unless told."""
         recorder = NoiseRecorder()
         requests = self.requests(images, look)
         samples = self.trials.fitting.make([Onlooker("initial noise", recorder)], requests, steps=steps)
         noises = torch.cat(recorder.noises)[: len(requests)]  # the last batch of a long run is padded
-        labels = self.trials.read(samples)
-        kept = [place for place, label in enumerate(labels) if label is not None]
-        names = self.trials.concept.class_names
-        return Neutral(
-            rows=tuple(requests[place].row for place in kept),
-            labels=tuple(names.index(str(labels[place])) for place in kept),
-            noises=noises[kept],
-        )
+        found, read = {}, self._read(samples)
+        for concept in self.concepts:
+            labels = read[concept.name]
+            kept = [place for place, label in enumerate(labels) if label is not None]
+            found[concept.name] = Neutral(
+                rows=tuple(requests[place].row for place in kept),
+                labels=tuple(concept.class_names.index(str(labels[place])) for place in kept),
+                noises=noises[kept],
+            )
+        return found
 
-    def look(self, axes: RowAxes, law: Callable[[str], Law], images: int, look: int) -> Look:
-        """Images of every row under a law for each, most of them quick ones.
+    def look(
+        self, axes: Mapping[str, RowAxes], laws: Mapping[str, Callable[[str], Law]], images: int, look: int
+    ) -> dict[str, Look]:
+        """For each concept, images of every row under a law for each direction, most of them quick ones.
 
         Args:
-            axes: along which the laws draw.
-            law: of a row.
+            axes: concept -> along which its law draws.
+            laws: concept -> the law of a row; a direction without one keeps its coordinate.
             images: of every row, whose work is spent (`quick_images`).
             look: number of the look.
         """
-        laws = {row.name: law(row.name) for row in self.trials.rows}
+        solved = {row.name: {name: law(row.name) for name, law in laws.items()} for row in self.trials.rows}
+        own: dict[str, dict[str, torch.Tensor]] = {}
+        for name, one in axes.items():
+            for row, axis in one.own.items():
+                own.setdefault(row, {})[name] = axis
         draw = NoiseDraw(
             name=_DRAW,
-            axes={AXIS: axes.common},
-            own={row: {AXIS: one} for row, one in axes.own.items()},
-            laws=lambda call: [{AXIS: laws[request.row]} for request in call.requests or ()],
+            axes={name: one.common for name, one in axes.items()},
+            own=own,
+            laws=lambda call: [solved[request.row] for request in call.requests or ()],
             rows=lambda call: [request.row for request in call.requests or ()],
         )
         plan = QuickPlan.of(images, self.trials.fitting.settings.steps)
         whole = self._seen(draw, self.requests(plan.whole, look), None)
-        quick = self._seen(draw, self.requests(plan.whole + plan.quick, look), plan.steps) if plan.quick else ()
-        return Look(whole, quick)
+        quick = self._seen(draw, self.requests(plan.whole + plan.quick, look), plan.steps) if plan.quick else {}
+        return {name: Look(some, quick.get(name, ())) for name, some in whole.items()}
 
-    def _seen(self, draw: NoiseDraw, requests: Sequence[Request], steps: int | None) -> tuple[Seen, ...]:
+    def _seen(self, draw: NoiseDraw, requests: Sequence[Request], steps: int | None) -> dict[str, tuple[Seen, ...]]:
         samples = self.trials.fitting.make([draw], requests, steps=steps)
-        return tuple(
-            Seen(one.request.row, one.request.index, float(one.evidence[_DRAW]["coordinates"][AXIS][1]), label)
-            for one, label in zip(samples, self.trials.read(samples), strict=True)
-        )
+        return {
+            name: tuple(
+                Seen(one.request.row, one.request.index, float(one.evidence[_DRAW]["coordinates"][name][1]), label)
+                for one, label in zip(samples, labels, strict=True)
+            )
+            for name, labels in self._read(samples).items()
+        }
+
+    def _read(self, samples: Sequence[Sample]) -> dict[str, list[str | None]]:
+        labels = self.trials.fitting.read(samples, self.concepts)
+        return {concept.name: [one[place] for one in labels] for place, concept in enumerate(self.concepts)}

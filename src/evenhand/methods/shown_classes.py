@@ -36,7 +36,13 @@ def protected_of(values: Mapping[str, Any]) -> list[str]:
 
 
 def plans_of(
-    method: str, parameters: Sequence[Parameter], setting: Setting, values: Mapping[str, Any], more: Sequence[str] = ()
+    method: str,
+    parameters: Sequence[Parameter],
+    setting: Setting,
+    values: Mapping[str, Any],
+    more: Sequence[str] = (),
+    *,
+    together: bool = False,
 ) -> list[FitPlan]:
     """One plan for each factor of a joint, so that they are shared with what fits a factor alone.
 
@@ -46,6 +52,7 @@ def plans_of(
         setting: of the run.
         values: of a SPEC.
         more: further concepts that are fitted alike.
+        together: True for one plan of the whole joint.
 
     Raises:
         InputError: an unknown concept, or one phrase without the other.
@@ -60,7 +67,7 @@ def plans_of(
         ]
     name = values["concept"]
     setting.concept(name)  # an unknown one is refused here
-    factors = name.split(JOINT) if JOINT in name else [name]
+    factors = [name] if together else name.split(JOINT)
     return [FitPlan(method, {**decisive, "concept": one}) for one in dict.fromkeys([*factors, *more])]
 
 
