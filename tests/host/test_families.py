@@ -11,7 +11,7 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, FluxTransformer2DModel, SD3Transformer2DModel
 
 from evenhand.errors import InputError, ModelError
-from evenhand.host.dtype import load_dtypes, resolve_dtype
+from evenhand.host.dtype import autocast, load_dtypes, resolve_dtype
 from evenhand.host.families import (
     FALLBACKS,
     FAMILIES,
@@ -134,9 +134,14 @@ def test_schedulers_are_classes_of_diffusers() -> None:
         ({}, torch.float32),
     ],
 )
-def test_auto_dtype_on_a_cpu(monkeypatch: pytest.MonkeyPatch, features: dict[str, bool], expected: torch.dtype) -> None:
+def test_auto_dtype_and_mixed_precision_on_a_cpu(
+    monkeypatch: pytest.MonkeyPatch, features: dict[str, bool], expected: torch.dtype
+) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: features)
     assert resolve_dtype("auto", torch.device("cpu")) == expected
+    with autocast(torch.device("cpu")):  # what a float32 model computes in where mixed precision is wanted
+        product = torch.ones(2, 2) @ torch.ones(2, 2)
+    assert product.dtype == expected
 
 
 def test_parts_in_each_number_type() -> None:

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from evenhand.errors import RunDirectoryError
 from evenhand.host.load import load_pipeline
-from evenhand.skewville import MODEL_DIRECTORY, precision
+from evenhand.skewville import MODEL_DIRECTORY
 from evenhand.skewville.__main__ import app
 from evenhand.skewville.attributes import SKIN_BANDS
 from evenhand.skewville.plan import plans
@@ -132,14 +132,6 @@ def test_the_rate_falls_slowly_and_at_the_end_to_zero():
     assert decay(0.75) == pytest.approx(0.5)  # 1 - .75 / 1.5, and 2 x .25
     assert decay(1) == 0
     assert all(decay(step / 100) >= decay((step + 1) / 100) for step in range(100))
-
-
-@pytest.mark.parametrize("hardware", [True, False])
-def test_training_is_in_bfloat16_where_the_processor_multiplies_it(monkeypatch, hardware):
-    monkeypatch.setattr(precision, "cpu_multiplies_bfloat16", lambda: hardware)
-    with precision.mixed_precision():
-        product = torch.ones(2, 2) @ torch.ones(2, 2)
-    assert product.dtype == (torch.bfloat16 if hardware else torch.float32)
 
 
 def _data(vae, out):

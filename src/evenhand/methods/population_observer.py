@@ -12,6 +12,7 @@ from evenhand.concepts.concept import Concept, ConceptClass
 from evenhand.concepts.prompts import PromptRow
 from evenhand.concepts.wordings import caption_of
 from evenhand.errors import InputError
+from evenhand.host.dtype import autocast
 from evenhand.host.sites import Attachable
 from evenhand.methods.fitting import Fitting
 from evenhand.methods.population_seen import Seen
@@ -101,6 +102,8 @@ class Observer:
     def labels(self, number: int, images: int, steps: int | None = None) -> dict[str, list[str | None]]:
         """Row -> the class that is perceived in each image of a neutral prompt, with whatever the denoiser is now.
 
+        Made in the fastest type of the device, whatever the weights have: it changes next to no class.
+
         Args:
             number: of the look.
             images: of each prompt; the first ones of more images are those of fewer.
@@ -109,7 +112,8 @@ class Observer:
         Cost: images per row.
         """
         requests = self._neutral(number, images)
-        samples = self.fitting.make((), requests, steps)
+        with autocast(self.fitting.host.device):
+            samples = self.fitting.make((), requests, steps)
         found: dict[str, list[str | None]] = {row.name: [] for row in self._rows}
         for request, (label,) in zip(requests, self.fitting.read(samples, [self.concept]), strict=True):
             found[request.row].append(label)

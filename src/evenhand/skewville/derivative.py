@@ -20,13 +20,13 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from evenhand.errors import InputError
 from evenhand.files import write_bytes, write_json
+from evenhand.host.dtype import autocast
 from evenhand.host.quiet import without_loading_bars
 
 from .captions import Captioner, load_grammar
 from .paths import LORA_NAME, RECIPE_NAME
 from .pictures import render_all
 from .plan import Plan, plans
-from .precision import mixed_precision
 from .progress import Progress
 from .train_denoiser import draw_timesteps
 from .train_vae import encode
@@ -129,7 +129,7 @@ class _Training:
         share = torch.full((recipe.batch,), NOISY_SHARE)
         timesteps = draw_timesteps(share, torch.zeros(recipe.batch), torch_rng)
         scheduler: Any = self._scheduler  # its annotations ask for tensor classes that no tensor has
-        with mixed_precision():
+        with autocast(torch.device("cpu")):
             context = self._text(tokens).last_hidden_state
             noisy = scheduler.add_noise(clean, noise, timesteps)
             predicted = self._unet(noisy, timesteps, encoder_hidden_states=context).sample

@@ -15,11 +15,12 @@ from diffusers.training_utils import EMAModel
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from evenhand.host.dtype import autocast
+
 from .captions import Captioner, load_grammar
 from .checkpoint import load_state, save_state
 from .pictures import render_all
 from .plan import Plan, plans
-from .precision import mixed_precision
 from .progress import Progress
 from .tokenizer import MAX_LENGTH, build_tokenizer, special_tokens
 from .train_text import teach_reading
@@ -204,7 +205,7 @@ class DenoiserTraining:
         scheduler: Any = self._opening_scheduler if opening else self._scheduler
         noisy = scheduler.add_noise(clean, noise, timesteps)
         velocity = scheduler.get_velocity(clean, noise, timesteps)
-        with mixed_precision():
+        with autocast(torch.device("cpu")):
             context = self._models["text"](tokens).last_hidden_state
             predicted = self._models["unet"](noisy, timesteps, encoder_hidden_states=context).sample
         loss = torch.nn.functional.mse_loss(predicted.float(), velocity)

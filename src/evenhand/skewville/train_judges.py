@@ -13,12 +13,13 @@ from safetensors.torch import save_file
 from torch.nn import functional
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTextConfig, CLIPTokenizer, CLIPVisionConfig
 
+from evenhand.host.dtype import autocast
+
 from .captions import Captioner, load_grammar
 from .convnet import ConvNet
 from .judge_data import UNKNOWN, JudgeData
 from .phrases import class_phrases
 from .plan import Plan
-from .precision import mixed_precision
 from .progress import Progress
 from .tokenizer import MAX_LENGTH, build_tokenizer, special_tokens
 
@@ -112,7 +113,7 @@ def _contrast(
         for _ in range(steps):
             images, labels, rows = data.batch(rng, batch)
             captions = [_caption(data, row, captioner, rng) for row in rows if row >= 0]
-            with mixed_precision():
+            with autocast(torch.device("cpu")):
                 seen = model.visual_projection(model.vision_model(images).pooler_output)
             read = torch.cat([_read(model, tokenizer, texts) for texts in (phrases, captions)])
             seen, read = functional.normalize(seen.float(), dim=-1), functional.normalize(read.float(), dim=-1)

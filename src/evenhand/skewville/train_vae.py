@@ -11,8 +11,9 @@ from diffusers import AutoencoderKL
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch.nn import functional
 
+from evenhand.host.dtype import autocast
+
 from .pictures import render_all, to_tensor
-from .precision import mixed_precision
 from .progress import Progress
 from .uniform import uniform
 
@@ -67,7 +68,7 @@ def train_vae(out: Path, *, steps: int, batch: int = 32, seed: int = 0, pictures
     with Progress("autoencoder", steps, quantity="images", batch=batch) as progress:
         for _ in range(steps):
             images = to_tensor(data[rng.integers(0, pictures, batch)])
-            with mixed_precision():
+            with autocast(torch.device("cpu")):
                 posterior = posterior_of(vae, images)
                 decoded = decoded_from(vae, posterior.sample())
             loss = reconstruction_loss(decoded.float(), images) + KL_WEIGHT * posterior.kl().mean() / 1024
@@ -89,7 +90,7 @@ def encode(vae: AutoencoderKL, data: np.ndarray, batch: int = 64) -> torch.Tenso
     vae.eval()
     parts = []
     for start in range(0, len(data), batch):
-        with mixed_precision():
+        with autocast(torch.device("cpu")):
             parts.append(posterior_of(vae, to_tensor(data[start : start + batch])).mode().float())
     return torch.cat(parts)
 
@@ -100,7 +101,7 @@ def reconstruct(vae: AutoencoderKL, data: np.ndarray, batch: int = 64) -> torch.
     vae.eval()
     parts = []
     for start in range(0, len(data), batch):
-        with mixed_precision():
+        with autocast(torch.device("cpu")):
             latents = posterior_of(vae, to_tensor(data[start : start + batch])).mode()
             parts.append(decoded_from(vae, latents).float())
     return torch.cat(parts)
