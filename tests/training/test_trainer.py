@@ -58,6 +58,16 @@ def test_every_family_learns_to_prefer_the_winners(make: Make, tmp_path: Path, f
     assert all(one["accuracy"] == 1 for one in logged[-2:])
 
 
+def test_the_rate_rises_falls_and_stays_at_half_of_it_until_the_last_quarter_of_settling(
+    make: Make, tmp_path: Path
+) -> None:
+    host, data = make()
+    logged = trainer(host, data, tmp_path, warmup=1, max_steps=5, settle_steps=8, learning_rate=0.8).train()
+    # 1/2 of it and up to it in one step of warm-up, then down over four to 0; six steps at half, then half of that
+    rates = [0.4, 0.8, 0.6, 0.4, 0.2, *[0.4] * 7, 0.2]
+    assert [one["rate"] for one in logged] == pytest.approx(rates)
+
+
 @pytest.mark.parametrize("loss", ["sigmoid", "bco_pair", "population", "kto", "sft"])
 def test_every_loss_lowers_the_winners_error_against_the_losers(make: Make, tmp_path: Path, loss: str) -> None:
     host, data = make()

@@ -30,7 +30,7 @@ _HALF = 0.5
 
 
 def bias_of(
-    implied: Shares, seen: Counts, known: Shares | None = None, earlier: int = 0
+    implied: Shares, seen: Counts, known: Shares | None = None, earlier: float = 0
 ) -> dict[str, dict[str, float]]:
     """Row -> class -> logarithm of the factor between what images show and what predictions imply.
 
@@ -38,7 +38,7 @@ def bias_of(
         implied: shares.
         seen: images of the same rows by the same model.
         known: what earlier images said of the bias; None for nothing.
-        earlier: how many those were, of each row; what they said counts for as many.
+        earlier: what they said counts for so many, of each row.
     """
     expected = {row: shifted(shares, known[row] if known else {}) for row, shares in implied.items() if row in seen}
     names = list(next(iter(expected.values()), {}))

@@ -1,9 +1,14 @@
 """Steering while a training settles: what a prompt's shares still miss goes back into the weights of its winners.
 
 A preference between populations is about shares. Where a prompt has too few of a class, winners of that class count for
-more from then on, and the others for less: dual ascent on the prompt's log-odds. Shares are those that the model's own
-predictions imply (`training.implied_shares`), which costs no image; now and then images say by how much these are wrong
+more from then on, and the others for less. Shares are those that the model's own predictions imply
+(`training.implied_shares`), which costs no image; now and then images say by how much these are wrong
 (`population_checks`).
+
+A prompt's own share follows its weights slowly: measured between two readings, winners of one class alone move its
+log-odds by .05 to .1, and by .8 where all of sixteen prompts ask for the same, which they learn from each other. So
+what a prompt misses beside the others counts many times now, and adds up a little (a proportional and integral
+controller); what all miss alike counts for less where there are more prompts, or all would swing about the target.
 """
 
 from __future__ import annotations
@@ -26,12 +31,16 @@ EVERY = 20
 """Steps between two readings."""
 READ = 16
 """Winners of each prompt row that are read, at most."""
+_NOW, _EACH = 16.0, 0.25
+"""How many times the last reading counts, and each of all."""
+_KEPT = 0.5
+"""Part of their worth that earlier images keep at a check, since the model was trained on."""
 
 
 def check_places(settle: int) -> tuple[int, ...]:
-    """Numbers of the readings that images check: after a third and after two thirds of the steps that settle."""
+    """Numbers of the readings that images check: the first, and after a quarter and half of the steps that settle."""
     times = -(-settle // EVERY)
-    return tuple(dict.fromkeys((times // 3, 2 * times // 3)))
+    return tuple(dict.fromkeys((0, times // 4, times // 2)))
 
 
 class Steering:
@@ -42,7 +51,7 @@ class Steering:
         reading: of the shares.
         images: in whose order the data's rows are; winners show the class that they were asked for.
         target: class -> wanted share.
-        gain: part of a miss that is taken back after each reading.
+        gain: see `steered`.
     """
 
     def __init__(
@@ -53,7 +62,7 @@ class Steering:
         stored = read_json(self._file) if self._file.is_file() else {"readings": {}, "bias": {}, "looked_at": 0}
         self.readings: dict[int, Shares] = {int(step): shares for step, shares in stored["readings"].items()}
         self._bias: Shares = stored["bias"]
-        self._looked_at = int(stored["looked_at"])
+        self._looked_at = float(stored["looked_at"])
 
     def take(self, step: int, denoiser: Any, look: Callable[[], Counts] | None = None) -> float:
         """Read the model at a step, once; the root mean square by which its shares miss the target.
@@ -85,8 +94,9 @@ class Steering:
     def _check(self, read: Shares, seen: Counts) -> None:
         """Take in what images show of the bias, beside what earlier ones did."""
         known = {row: {name: seen.get(row, {}).get(name, 0) for name in self._target} for row in read}
-        self._bias = bias_of(read, known, self._bias or None, self._looked_at)
-        self._looked_at += round(sum(sum(some.values()) for some in known.values()) / max(len(known), 1))
+        earlier = _KEPT * self._looked_at
+        self._bias = bias_of(read, known, self._bias or None, earlier)
+        self._looked_at = earlier + sum(sum(some.values()) for some in known.values()) / max(len(known), 1)
 
     def steered(self, data: PreferenceData, step: int) -> PreferenceData:
         """The data with the winners' weights that all readings up to a step ask for."""
@@ -97,24 +107,39 @@ class Steering:
 def steered(
     data: PreferenceData, images: Sequence[Made], readings: Sequence[Shares], target: Mapping[str, float], gain: float
 ) -> PreferenceData:
-    """The data with the winners' weights after some readings: log-odds add up.
+    """The data with the winners' weights after some readings.
+
+    With m the logarithm of wanted over read share, and a its mean over the n prompts, the log-odds of a class are the
+    gain times: `_EACH` times the sum of m - a over all readings, `_NOW` times m - a of the last one, and `_NOW` times
+    its a, for more than two prompts 2 / n of that.
 
     Args:
         data: as training reads it.
         images: in whose order its rows are.
         readings: row -> class -> share, in order.
         target: class -> wanted share, all above 0.
-        gain: part of a miss that is taken back after each reading; 0 is off.
+        gain: of what is missed; 0 is off.
     """
     odds: dict[str, dict[str, float]] = {}
-    for shares in readings:
-        for row, some in shares.items():
+    for number, shares in enumerate(readings, start=1):
+        missed = {
+            row: {name: _missed(some[name], share) for name, share in target.items()} for row, some in shares.items()
+        }
+        alike = {name: sum(one[name] for one in missed.values()) / len(missed) for name in target}
+        now = _NOW if number == len(readings) else 0.0
+        for row, some in missed.items():
             mine = odds.setdefault(row, dict.fromkeys(target, 0.0))
-            for name, share in target.items():
-                mine[name] += gain * math.log(share / min(max(some[name], LEAST), 1.0))
+            for name, miss in some.items():
+                own = miss - alike[name]
+                mine[name] += gain * ((_EACH + now) * own + now * min(1.0, 2 / len(missed)) * alike[name])
     weights = {row: weights_of(mine, target) for row, mine in odds.items()}
     found = [weights[one.slot.row][one.label] if one.slot.winner and one.slot.row in weights else 1.0 for one in images]
     return dataclasses.replace(data, weight=torch.tensor(found))
+
+
+def _missed(share: float, wanted: float) -> float:
+    """Logarithm of the wanted share over one that was read, which least squares may leave outside of 0 to 1."""
+    return math.log(wanted / min(max(share, LEAST), 1.0))
 
 
 def weights_of(odds: Mapping[str, float], target: Mapping[str, float]) -> dict[str, float]:

@@ -27,7 +27,9 @@ from evenhand.training.safeguards import SAFEGUARDS, clipped, clipped_losers, ho
 from evenhand.watch import Silent, Watcher
 
 _STATE = "state.safetensors"
-_SETTLING = 0.5
+_SETTLING, _FALLING = 0.5, 0.25
+"""Of the learning rate while it settles, and the part of these steps over which it falls to 0: until then what is still
+missed is taken back."""
 
 
 class TrainingError(EvenhandError):
@@ -45,8 +47,8 @@ class PopulationPreferenceConfig:
         learning_rate: of AdamW, at its highest.
         warmup: steps over which it rises; afterwards it falls linearly to 0.
         max_steps: optimiser steps.
-        settle_steps: further steps, in which the rate starts again at half of `learning_rate` and falls linearly to 0;
-            0 is off.
+        settle_steps: further steps at half of `learning_rate`, which falls linearly to 0 over their last quarter; 0 is
+            off.
         populations_per_step: pairs of populations for each, over all processes.
         micro_batch: images of one denoiser call; a population that does not fit is taken apart for the losses that
             allow it exactly (`population`).
@@ -260,8 +262,9 @@ class PopulationPreferenceTrainer:
         return found, draw % data.draws
 
     def _advance(self) -> dict[str, float]:
+        rate = self.config.learning_rate * self._factor()
         for group in self._optimiser.param_groups:
-            group["lr"] = self.config.learning_rate * self._factor()
+            group["lr"] = rate
         populations, draw = self._drawn(self.data, self.config.populations_per_step)
         rows = torch.cat([self.data.rows_of(one) for one in populations[self._share]])
         self._optimiser.zero_grad()
@@ -274,7 +277,7 @@ class PopulationPreferenceTrainer:
         self._optimiser.step()
         self.step += 1
         seen = self._everywhere({"loss": loss, "gradient": norm, **self._seen(rewards, rows, draw), **held})
-        return {"step": self.step, **seen}
+        return {"step": self.step, "rate": rate, **seen}
 
     def _backward(self, rows: torch.Tensor, draw: int) -> tuple[float, Rewards]:
         """Gradients of the loss on these images; exact for any micro-batch where the loss allows it."""
@@ -361,10 +364,10 @@ class PopulationPreferenceTrainer:
         )
 
     def _factor(self) -> float:
-        """Of the learning rate: up over the warm-up, then down to 0; once more from half of it, where it settles."""
+        """Of the learning rate: up over the warm-up, then down to 0; half of it where it settles, down at the end."""
         config = self.config
         if self.step >= config.max_steps:
-            return _SETTLING * (config.last_step - self.step) / config.settle_steps
+            return _SETTLING * min(1.0, (config.last_step - self.step) / (_FALLING * config.settle_steps))
         rising = (self.step + 1) / (config.warmup + 1) if self.step < config.warmup else 1.0
         falling = (config.max_steps - self.step) / max(config.max_steps - config.warmup, 1)
         return min(rising, falling, 1.0)
