@@ -252,6 +252,10 @@ def test_the_clear_law_has_a_fit_of_its_own(host: Host, gender: Fitted) -> None:
     )
     assert clearly.values == {**default.values, "draw": "clear"}
     assert shift.values == default.values  # every other law is used with the fit of the default one
+    (tones,), (least,) = (
+        method.plans(Setting(), method.read({"concept": "skin", **given})) for given in ({"draw": "clear"}, {})
+    )
+    assert tones == least  # of three classes the one between is hardly ever clear
     one = fitted(host, "noise-direction:draw=clear")
     assert one.card.estimator["draw"] == "clear"
     assert method.recall is not None

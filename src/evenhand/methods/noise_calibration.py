@@ -28,13 +28,22 @@ _FIRST = 3
 """Number of the first look at the target; those before it are of neutral noise and of the weights."""
 
 
+def made_clear(classes: int) -> bool:
+    """Whether the clear law is for concepts of so many classes.
+
+    What lies between two others is hardly ever clear, and loses images to both by any error of the calibration.
+    """
+    return classes == 2
+
+
 def law_of_shares(handle: Handle, row: str, wanted: Sequence[float], draw: str | None) -> Law:
     """The law that a fit is calibrated under, by which a row has the wanted shares, in the direction's order."""
 
     def chances(places: np.ndarray) -> np.ndarray:
         return handle.chances(row, places)
 
-    return clear(chances, wanted, _SURE) if draw == CLEAR else tilted(chances, wanted)
+    clearly = draw == CLEAR and made_clear(len(wanted))
+    return clear(chances, wanted, _SURE) if clearly else tilted(chances, wanted)
 
 
 @dataclasses.dataclass(kw_only=True)

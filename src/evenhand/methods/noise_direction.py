@@ -29,8 +29,8 @@ from evenhand.methods.class_texts import concept_of
 from evenhand.methods.embedding_projection import MOMENTS, text_map
 from evenhand.methods.fitting import FitPlan, Fitted
 from evenhand.methods.method import ALLOCATION, Method, Parameter, Setting
-from evenhand.methods.noise_calibration import CLEAR, NAME, law_of_shares
-from evenhand.methods.noise_fit import fit_noise_direction, work_of_direction
+from evenhand.methods.noise_calibration import CLEAR, NAME, law_of_shares, made_clear
+from evenhand.methods.noise_fit import fit_noise_direction, parted, work_of_direction
 from evenhand.methods.noise_looks import AXIS, own_axes
 from evenhand.methods.noise_store import concepts_together, factors_of, handle_of
 from evenhand.methods.probit import Handle
@@ -130,7 +130,17 @@ def _plans(setting: Setting, values: Mapping[str, Any]) -> list[FitPlan]:
     plans = plans_of(NAME, METHOD.parameters, setting, values, protected_of(values), together=True)
     if values["draw"] != CLEAR:
         return plans
-    return [dataclasses.replace(plan, values={**plan.values, "draw": CLEAR}) for plan in plans]
+    return [_clearly(plan) if _has_two_classes(plan, setting) else plan for plan in plans]
+
+
+def _has_two_classes(plan: FitPlan, setting: Setting) -> bool:
+    """Whether the clear law is for a concept, or for a factor of a joint."""
+    factors = parted(concept_of(plan.values, setting.concept), setting)
+    return any(made_clear(len(one.classes)) for one in factors)
+
+
+def _clearly(plan: FitPlan) -> FitPlan:
+    return dataclasses.replace(plan, values={**plan.values, "draw": CLEAR})
 
 
 def _build(setting: Setting, values: Mapping[str, Any]) -> tuple[Attachable, ...]:
@@ -163,7 +173,7 @@ def _check_calibrated(fitted: Sequence[Fitted], concept: Concept, draw: str) -> 
         own, clearly = one.card.concept["name"], one.card.estimator.get("draw") == CLEAR
         if clearly and draw != CLEAR:
             raise InputError(f"{NAME}: this direction of {own} was calibrated for draw={CLEAR} alone; leave draw= out")
-        if draw == CLEAR and not clearly:
+        if draw == CLEAR and not clearly and made_clear(len(one.card.estimator["order"])):
             raise InputError(
                 f"{NAME}: draw={CLEAR} needs a fit of its own, and this direction of {own} has another one"
             )

@@ -63,7 +63,7 @@ def fit_noise_direction(fitting: Fitting, values: Mapping[str, Any]) -> Fitted:
     concept = concept_of(values, fitting.setting.concept)
     fitting.check_attribute(NAME, concept)
     before = fitting.host.evaluations
-    factors = _factors(concept, fitting.setting)
+    factors = parted(concept, fitting.setting)
     projected = [fit_projection(fitting, one) for one in factors] if values["projection"] else []
     if projected:
         fitting = beside(fitting, projected, values["projection"])
@@ -83,7 +83,7 @@ def fit_noise_direction(fitting: Fitting, values: Mapping[str, Any]) -> Fitted:
     return dataclasses.replace(found, card=dataclasses.replace(found.card, effect=effect))
 
 
-def _factors(concept: Concept, setting: Setting) -> list[Concept]:
+def parted(concept: Concept, setting: Setting) -> list[Concept]:
     """Those of a joint, else the concept itself."""
     return [setting.concept(name) for name in concept.factors] if len(concept.factors) > 1 else [concept]
 
@@ -105,7 +105,7 @@ def work_of_direction(preview: Preview, values: Mapping[str, Any]) -> list[Work]
         first = Work(what=what, differentiated=ascents, at_most=True)
     else:
         looked += LOOK * len(WEIGHTS) * factors
-        classes = sum(len(one.classes) for one in _factors(concept, preview.setting))
+        classes = sum(len(one.classes) for one in parted(concept, preview.setting))
         first = Work(what="runs of every class", images=_SEEDS * classes, at_most=True)
     what = f"calibration on {rows} prompts, most in few steps but counted as whole ones"
     return [first, Work(what=what, images=looked * rows, at_most=True)]
