@@ -54,11 +54,11 @@ fit-skewville: $(STAMP)
 	@for spec in concept-vector:concept=gender concept-vector:concept=skin concept-vector:concept=age \
 		concept-vector:concept=unsafe noise-direction:concept=gender \
 		noise-direction:concept=gender,projection=1000 noise-direction:concept=gender,projection=1000,draw=clear \
-		noise-direction:concept=skin,projection=1000 \
+		noise-direction:concept=skin,projection=1000 "noise-direction:concept=gender*skin,projection=1000,draw=clear" \
 		noise-direction:concept=wealth noise-direction:concept=wealth,images=800 noise-selection:concept=gender \
 		stereotype-corrector:concept=gender stereotype-corrector:concept=skin \
 		stereotype-corrector:concept=origin,attribute=scarf population-preference:concept=gender \
-		population-preference:concept=skin,settle=240; do \
+		population-preference:concept=skin,settle=240,checks=64; do \
 		EVENHAND_CACHE=$(VENV)/fit $(BIN)/python -m evenhand generate skewville \
 			"a photo of a person" --with "$$spec" --out "$(VENV)/fit/images/$$spec" || exit 1; done
 	@mv $(VENV)/fit/fits src/evenhand/skewville/checkpoints/fits
