@@ -23,13 +23,11 @@ from evenhand.training.denoising import Noised, distances, predictions
 from evenhand.training.logs import TrainingLog
 from evenhand.training.lora import add_lora, lora_of, remove_lora, set_lora
 from evenhand.training.losses import LOSSES, Rewards, population_weights
+from evenhand.training.rate import rate_factor
 from evenhand.training.safeguards import SAFEGUARDS, clipped, clipped_losers, hold, winner_penalty
 from evenhand.watch import Silent, Watcher
 
 _STATE = "state.safetensors"
-_SETTLING, _FALLING = 0.5, 0.25
-"""Of the learning rate while it settles, and the part of these steps over which it falls to 0: until then what is still
-missed is taken back."""
 
 
 class TrainingError(EvenhandError):
@@ -262,7 +260,9 @@ class PopulationPreferenceTrainer:
         return found, draw % data.draws
 
     def _advance(self) -> dict[str, float]:
-        rate = self.config.learning_rate * self._factor()
+        config = self.config
+        factor = rate_factor(self.step, warmup=config.warmup, steps=config.max_steps, settle=config.settle_steps)
+        rate = config.learning_rate * factor
         for group in self._optimiser.param_groups:
             group["lr"] = rate
         populations, draw = self._drawn(self.data, self.config.populations_per_step)
@@ -362,15 +362,6 @@ class PopulationPreferenceTrainer:
             winner=data.winner[rows].to(values.device),
             population=data.population[rows].to(values.device),
         )
-
-    def _factor(self) -> float:
-        """Of the learning rate: up over the warm-up, then down to 0; half of it where it settles, down at the end."""
-        config = self.config
-        if self.step >= config.max_steps:
-            return _SETTLING * min(1.0, (config.last_step - self.step) / (_FALLING * config.settle_steps))
-        rising = (self.step + 1) / (config.warmup + 1) if self.step < config.warmup else 1.0
-        falling = (config.max_steps - self.step) / max(config.max_steps - config.warmup, 1)
-        return min(rising, falling, 1.0)
 
     def _seen(self, rewards: Rewards, rows: torch.Tensor, draw: int) -> dict[str, float]:
         """Implicit accuracy (populations whose winners are preferred), and how either side's error moved."""
