@@ -260,6 +260,8 @@ def test_the_clear_law_has_a_fit_of_its_own(host: Host, gender: Fitted) -> None:
     assert one.card.estimator["draw"] == "clear"
     assert method.recall is not None
     assert method.recall([one]) == {"concept": "gender", "draw": "clear"}
+    card = dataclasses.replace(gender.card, concept=Setting().concept("skin").to_dict())
+    assert method.recall([one, Fitted(gender.tensors, card)]) == {"concept": "gender*skin", "draw": "clear"}
     for women in (0.5, 0.3):
         assert share(shown(host, one, "noise-direction:draw=clear", women=women)) == pytest.approx(women, abs=0.08)
     assert share(shown(host, one, "noise-direction:draw=clear,class=male", images=100)) <= 0.06

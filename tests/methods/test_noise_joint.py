@@ -92,7 +92,8 @@ def shares(host: Host, spec: str, fits: Sequence[Fitted], row: str) -> tuple[flo
     with host.attached(*interventions(parse_spec(spec), Setting(fitted=tuple(fits)))):
         made = list(sample(host, requests, SETTINGS, batch_size=50, keep_latents=True))
     shown = [toy_label(one, WORLD) for one in made]
-    return tuple(float(np.mean([part in one.split("*") for one in shown])) for part in ("female", "young"))
+    women, young = (float(np.mean([part in one.split("*") for one in shown])) for part in ("female", "young"))
+    return women, young
 
 
 @pytest.fixture(scope="module")
@@ -147,12 +148,15 @@ def test_one_factor_of_it_is_refused_alone(both: Fitted) -> None:
         interventions(parse_spec("noise-direction"), Setting(fitted=(both,)))
 
 
-def test_the_projections_of_all_factors_act_in_the_fit_and_in_use() -> None:
+def test_the_projections_of_all_factors_act_in_the_fit_and_in_use(both: Fitted) -> None:
     spec = f"{JOINT},projection=1"
     with toy_host(WORLD) as host:
         one = fitted(host, spec)
         mapped, draw = interventions(parse_spec(spec), Setting(fitted=(one,)))
         projected = shares(host, spec, [one], ROWS[0])
+    # less is left to move than without them
+    under, plain = (factors_of(some)[0].card.effect["natural"][ROWS[0]]["female"] for some in (one, both))
+    assert 0.5 < under < plain - 0.03
     moments = sum(some.tensors[MOMENTS].double() for some in factors_of(one))
     assert isinstance(mapped, TextMap)
     assert isinstance(draw, NoiseDraw)

@@ -63,7 +63,7 @@ def test_the_rate_rises_falls_and_stays_at_half_of_it_until_the_last_quarter_of_
 ) -> None:
     host, data = make()
     logged = trainer(host, data, tmp_path, warmup=1, max_steps=5, settle_steps=8, learning_rate=0.8).train()
-    # 1/2 of it and up to it in one step of warm-up, then down over four to 0; six steps at half, then half of that
+    # 1/2 of it and all of it after a step of warm-up, then down over four to 0; seven steps at half, then half of that
     rates = [0.4, 0.8, 0.6, 0.4, 0.2, *[0.4] * 7, 0.2]
     assert [one["rate"] for one in logged] == pytest.approx(rates)
 

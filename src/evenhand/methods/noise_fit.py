@@ -183,8 +183,8 @@ class _Work:
 
     def card(self, one: Calibration, handle: Handle) -> Card:
         """What is said of the directions once they are calibrated."""
-        fitting, values, axes = self._fitting, self._values, one.axes
-        whole = one.looks.handle(len(axes.order))  # the handle itself says what a row needs, not what it shows unmoved
+        fitting, values, axes, looks = self._fitting, self._values, one.axes, one.looks
+        whole = looks.handle(len(axes.order))  # the handle itself says what a row needs, not what it shows unmoved
         shares = {
             row: {name: round(float(share), 4) for name, share in zip(axes.order, whole.natural(row), strict=True)}
             for row in whole.cuts
@@ -216,7 +216,7 @@ class _Work:
                 "strength": round(handle.strength, 4),
                 "interval": [round(end, 4) for end in handle.interval()],
                 "agreement": round(axes.agreement, 4),
-                "worth": round(one.looks.worth),
+                "worth": round(looks.worth),
                 "natural": shares,
             },
         )

@@ -265,7 +265,7 @@ class PopulationPreferenceTrainer:
         rate = config.learning_rate * factor
         for group in self._optimiser.param_groups:
             group["lr"] = rate
-        populations, draw = self._drawn(self.data, self.config.populations_per_step)
+        populations, draw = self._drawn(self.data, config.populations_per_step)
         rows = torch.cat([self.data.rows_of(one) for one in populations[self._share]])
         self._optimiser.zero_grad()
         loss, rewards = self._backward(rows, draw)
