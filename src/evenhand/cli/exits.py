@@ -1,4 +1,4 @@
-"""The one place where an error becomes a line and an exit status."""
+"""The one place where an error becomes a line and an exit status, and a warning a line."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import os
 import sys
 import tempfile
 import traceback
+import warnings
 from typing import Any
 
 import typer
 import typer.core
 
-from ..errors import EvenhandError
+from ..errors import EvenhandError, EvenhandWarning
 
 INTERRUPTED = 130
 
@@ -41,10 +42,27 @@ class Commands(typer.core.TyperGroup):
             ) from None
 
 
+def warn_in_lines() -> None:
+    """From now on our own warnings are lines on standard error; those of others stay as Python shows them."""
+    others = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        if issubclass(category, EvenhandWarning):
+            _say(str(message))
+        else:
+            others(message, category, *place, **more)
+
+    warnings.showwarning = show
+
+
 def _exit(message: str, status: int) -> typer.Exit:
+    _say(message)
+    return typer.Exit(status)
+
+
+def _say(message: str) -> None:
     line = " ".join(message.split())
     typer.echo(f"evenhand: {line}", err=True)
-    return typer.Exit(status)
 
 
 def _save_traceback() -> str:
