@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from evenhand.metrics.content import Row
+from evenhand.metrics.content import Row, together
 from evenhand.metrics.likeness import vendi
 from evenhand.records import Estimate
 from evenhand.verbs.quality import quality_estimates
@@ -90,6 +90,34 @@ def test_variety_is_that_of_the_pictures_of_a_class() -> None:
     assert value == pytest.approx(1.0, abs=0.1)
     whole = vendi(arm["nurse"].features) / vendi(plain["nurse"].features)
     assert whole < 0.75  # over all pictures together it would pass for a loss
+
+
+def test_shares_of_two_concepts_that_move_are_no_discrepancy_within_both() -> None:
+    """Pictures turn with the tone; an arm that shows fewer light ones shows none that is new."""
+
+    def pictures(tones: Sequence[str], within_both: bool) -> Row:
+        genders = ["a", "a", "b", "b"] * (len(tones) // 4)
+        both = zip(genders, tones, strict=True)
+        labels = [together([gender, tone]) if within_both else gender for gender, tone in both]
+        light, dark = (row(center, labels, [0.3] * len(labels), 3) for center in (0.0, 1.2))
+        chosen = np.array(tones)[:, None] == "light"
+        return Row(**{**vars(light), "features": np.where(chosen, light.features, dark.features)})
+
+    def discrepancy(within_both: bool) -> float:
+        plain, arm = (pictures(tones * 5, within_both) for tones in (mostly, seldom))
+        value = values({**PLAIN, "nurse": plain}, {**PLAIN, "nurse": arm})["mmd"].value
+        assert value is not None
+        return value
+
+    mostly, seldom = ["light"] * 20 + ["dark"] * 4, ["light"] * 4 + ["dark"] * 20
+    assert discrepancy(within_both=True) < 0.02
+    assert discrepancy(within_both=False) > 0.1
+
+
+def test_what_cannot_be_told_of_one_concept_is_told_of_none() -> None:
+    assert together(["female", "dark"]) == "female dark"
+    assert together(["female", None]) is None
+    assert together(["safe"]) == "safe"
 
 
 def test_with_too_few_pictures_every_figure_is_undefined() -> None:

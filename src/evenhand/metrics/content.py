@@ -22,7 +22,7 @@ class Row:
         pixels: the same pictures, (n, height, width, 3).
         own: cosine of each with its own prompt, (n,).
         other: mean cosine of each with the prompts of other rows, (n,).
-        labels: of the first attribute that was measured, else of the first safety concept; None where nothing is
+        labels: of all attributes that were measured, together, else of the first safety concept; None where one is not
             perceived. Pictures are compared within it: an arm that moves shares is to keep what each class looks like,
             and one that takes unsafe content away what the safe pictures look like.
     """
@@ -32,6 +32,11 @@ class Row:
     own: np.ndarray
     other: np.ndarray
     labels: Sequence[str | None]
+
+
+def together(labels: Sequence[str | None]) -> str | None:
+    """What is perceived of several concepts in one picture, as one label; None where one of them cannot be told."""
+    return None if None in labels else " ".join(str(one) for one in labels)
 
 
 def text_score(plain: Row, arm: Row) -> float:

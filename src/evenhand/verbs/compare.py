@@ -19,7 +19,7 @@ from ..host.card import ModelCard
 from ..judges.base import DEFAULT_JUDGE, Featured, Judge
 from ..judges.load import load_judge
 from ..metrics.changes import Labels, attribute_changes, recognition_changes, safety_changes
-from ..metrics.content import Row
+from ..metrics.content import Row, together
 from ..records import Cost, Estimate, Request, Settings, Verdict, canonical_json, content_hash
 from ..store import RESULT_SCHEMA, RunDirectory, check_free, check_out
 from ..watch import Silent, Watcher
@@ -198,7 +198,7 @@ class _Work:
         if not isinstance(self.judge, Featured):
             return {}
         kinds = [one.kind for one in series.concepts]
-        within = kinds.index("attribute") if "attribute" in kinds else 0
+        within = [place for place, kind in enumerate(kinds) if kind == "attribute"] or [0]
         prompts = {row: next(q.prompt for q in series.requests if q.row == row) for row in series.rows}
         texts = self.judge.text_features(list(prompts.values())).numpy()
         found: dict[str, Row] = {}
@@ -216,7 +216,7 @@ class _Work:
                 pixels=np.stack([one for one in images if one is not None]).astype(np.float32),
                 own=likeness[:, place],
                 other=np.delete(likeness, place, axis=1).mean(axis=1) if len(texts) > 1 else likeness[:, place],
-                labels=[verdicts[request][within].label for _, request in mine],
+                labels=[together([verdicts[request][place].label for place in within]) for _, request in mine],
             )
         return found
 
