@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from noise_toy import ROWS, SETTINGS, WORLD, fitted, share, shown
+from scipy.stats import norm
 
 from evenhand.concepts.library import concept_from_phrases
 from evenhand.concepts.prompts import PromptRow
@@ -19,9 +20,11 @@ from evenhand.host.host import Host
 from evenhand.interventions.storage import load_intervention, save_intervention
 from evenhand.methods.fitting import Fitted, Preview
 from evenhand.methods.method import Setting
+from evenhand.methods.noise_calibration import law_of_shares
 from evenhand.methods.noise_estimators import Keep, label_axis, paired_axis, svm_axis
 from evenhand.methods.noise_looks import AXIS
 from evenhand.methods.noise_store import handle_of
+from evenhand.methods.probit import Handle
 from evenhand.methods.spec import parse_spec
 from evenhand.methods.table import METHODS, assigned, interventions, recalled
 from evenhand.testing.toy import toy_host
@@ -269,3 +272,37 @@ def test_the_clear_law_has_a_fit_of_its_own(host: Host, gender: Fitted) -> None:
         shown(host, one, "noise-direction:draw=mixture")
     with pytest.raises(InputError, match=r"draw=clear needs a fit of its own, and this direction of gender has"):
         shown(host, gender, "noise-direction:draw=clear")
+
+
+def test_how_sure_the_clear_law_is_belongs_to_its_fit(host: Host, gender: Fitted) -> None:
+    method = METHODS["noise-direction"]
+    read = [method.read({"draw": "clear", **given}) for given in ({"sure": "0.8"}, {"sure": "0.95"}, {})]
+    (gentle,), (default,), (unsaid,) = (method.plans(Setting(), one) for one in read)
+    assert gentle.values == {**default.values, "sure": 0.8}
+    assert default == unsaid
+    (other,) = method.plans(Setting(), method.read({"draw": "tilted", "sure": "0.8"}))
+    assert "sure" not in other.values  # it is of the clear law alone
+
+    def of(sure: float | None) -> Fitted:
+        law = {"draw": "clear"} if sure is None else {"draw": "clear", "sure": sure}
+        card = dataclasses.replace(gender.card, estimator={**gender.card.estimator, **law})
+        return Fitted(gender.tensors, card)
+
+    assert method.recall is not None
+    assert method.recall([of(0.8)]) == {"concept": "gender", "draw": "clear", "sure": "0.8"}
+    assert method.recall([of(None)]) == {"concept": "gender", "draw": "clear"}
+    with pytest.raises(InputError, match=r"direction of gender was calibrated for sure=0.95; leave sure= out"):
+        shown(host, of(None), "noise-direction:draw=clear,sure=0.8")
+    with pytest.raises(InputError, match=r"sure=0.3, expected a number between .5 and 1"):
+        method.plans(Setting(), method.read({"draw": "clear", "sure": "0.3"}))
+
+
+def test_a_law_that_is_less_sure_costs_less_and_has_the_shares() -> None:
+    handle = Handle(slope=0.5, error=0.01, cuts={"": (1.0,)})
+    least, gentle, sure = (law_of_shares(handle, "", (0.5, 0.5), one) for one in (None, 0.8, 0.95))
+    assert least.kl < gentle.kl < sure.kl
+    drawn = norm.ppf((np.arange(4000) + 0.5) / 4000)
+    found = [handle.chances("", law.map(drawn)) for law in (least, gentle, sure)]
+    assert all(one.mean(axis=0) == pytest.approx([0.5, 0.5], abs=0.01) for one in found)
+    unsure = [one.min(axis=1).mean() for one in found]  # the chance of the class that an image is not drawn for
+    assert unsure[0] > 0.2 > unsure[1] > 0.08 > unsure[2]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -20,8 +21,8 @@ LOOK = 8
 """Images per prompt of neutral noise, and at each weight."""
 WEIGHTS = (-2.0, 2.0)
 """Shifts of a direction that all prompts share, whose handle is looked for before it is used."""
-_SURE = 0.95
-"""How often an image is to show the class that it is drawn for, by the clear law."""
+SURE = 0.95
+"""How often an image is to show the class that it is drawn for, by the clear law, unless told."""
 _PART = 48
 """Images per prompt whose work is spent before the laws are solved again, where rows have directions of their own."""
 _FIRST = 3
@@ -36,14 +37,27 @@ def made_clear(classes: int) -> bool:
     return classes == 2
 
 
-def law_of_shares(handle: Handle, row: str, wanted: Sequence[float], draw: str | None) -> Law:
-    """The law that a fit is calibrated under, by which a row has the wanted shares, in the direction's order."""
+def sure_of(values: Mapping[str, Any]) -> float | None:
+    """How sure the clear law is in a plan, a card or a specification; None where the law is another."""
+    return float(values.get("sure", SURE)) if values.get("draw") == CLEAR else None
+
+
+def law_of_shares(handle: Handle, row: str, wanted: Sequence[float], sure: float | None) -> Law:
+    """The law that a fit is calibrated under, by which a row has the wanted shares, in the direction's order.
+
+    Args:
+        handle: how the coordinate decides.
+        row: of the prompts.
+        wanted: share of each class.
+        sure: of the clear law; None for the least one, which concepts of more than two classes get in any case.
+    """
 
     def chances(places: np.ndarray) -> np.ndarray:
         return handle.chances(row, places)
 
-    clearly = draw == CLEAR and made_clear(len(wanted))
-    return clear(chances, wanted, _SURE) if clearly else tilted(chances, wanted)
+    if sure is None or not made_clear(len(wanted)):
+        return tilted(chances, wanted)
+    return clear(chances, wanted, sure)
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -76,11 +90,11 @@ class Calibration:
             return (self.before + self.tried).handle(classes)
         return counted(near_target(self.parts), self.axes.order).within(self.looks.handle(classes), classes)
 
-    def laws(self, handle: Handle, draw: str | None) -> Callable[[str], Law]:
+    def laws(self, handle: Handle, sure: float | None) -> Callable[[str], Law]:
         """For each row the law that a handle would give it for the concept's own target."""
         names, target = self.concept.class_names, self.concept.reference
         wanted = [target[names.index(name)] for name in self.axes.order]
-        return lambda row: law_of_shares(handle, row, wanted, draw)
+        return lambda row: law_of_shares(handle, row, wanted, sure)
 
 
 def begun(looking: Looking, concept: Concept, axes: RowAxes, neutral: Neutral, tried: Looks) -> Calibration:
@@ -93,7 +107,7 @@ def begun(looking: Looking, concept: Concept, axes: RowAxes, neutral: Neutral, t
     return Calibration(concept=concept, axes=axes, before=before, tried=tried)
 
 
-def calibrate(looking: Looking, some: Sequence[Calibration], images: int, draw: str | None) -> dict[str, Handle]:
+def calibrate(looking: Looking, some: Sequence[Calibration], images: int, sure: float | None) -> dict[str, Handle]:
     """Make images under the laws of all directions at once, part by part, and read every concept in each.
 
     A law of one concept moves what the prompts show of another, and not alike in all of them, so those that are to act
@@ -103,7 +117,7 @@ def calibrate(looking: Looking, some: Sequence[Calibration], images: int, draw: 
         looking: prompts, seeds and the concepts.
         some: one for each concept; takes the images in.
         images: of every row, whose work is spent.
-        draw: form of the laws.
+        sure: of the clear laws; None for the least ones.
 
     Returns:
         Concept -> handle.
@@ -116,7 +130,7 @@ def calibrate(looking: Looking, some: Sequence[Calibration], images: int, draw: 
     handles = {one.concept.name: one.handle() for one in some}
     for number, first in enumerate(range(0, images, step)):
         _refuse_weak(handles, looking)
-        laws = {one.concept.name: one.laws(handles[one.concept.name], draw) for one in some}
+        laws = {one.concept.name: one.laws(handles[one.concept.name], sure) for one in some}
         made = looking.look(axes, laws, min(step, images - first), _FIRST + number)
         for one in some:
             one.parts.append(made[one.concept.name])

@@ -29,7 +29,7 @@ from evenhand.methods.class_texts import concept_of
 from evenhand.methods.embedding_projection import MOMENTS, text_map
 from evenhand.methods.fitting import FitPlan, Fitted
 from evenhand.methods.method import ALLOCATION, Method, Parameter, Setting
-from evenhand.methods.noise_calibration import CLEAR, NAME, law_of_shares, made_clear
+from evenhand.methods.noise_calibration import CLEAR, NAME, SURE, law_of_shares, made_clear, sure_of
 from evenhand.methods.noise_fit import fit_noise_direction, parted, work_of_direction
 from evenhand.methods.noise_looks import AXIS, own_axes
 from evenhand.methods.noise_store import concepts_together, factors_of, handle_of
@@ -65,6 +65,7 @@ class Coordinate:
         handle: how the coordinate decides.
         order: the classes from the direction's negative end to its positive one.
         draw: form of the law, one of `DRAWS`.
+        sure: of `clear`; None with the others.
         weight: of the additive form.
     """
 
@@ -72,6 +73,7 @@ class Coordinate:
     handle: Handle
     order: tuple[str, ...]
     draw: str
+    sure: float | None
     weight: float
 
     def to_share(self, row: str, target: Mapping[str, float]) -> Law:
@@ -81,7 +83,7 @@ class Coordinate:
             return shifted(self._shift(row, wanted))
         if self.draw == "mixture":
             return mixture([self._shift_to(row, place) for place in range(len(self.order))], wanted)
-        return law_of_shares(self.handle, row, wanted, self.draw)
+        return law_of_shares(self.handle, row, wanted, self.sure)
 
     def to_class(self, row: str, name: str) -> Law:
         """The law under which an image of a row shows a class."""
@@ -127,10 +129,12 @@ class Coordinate:
 
 def _plans(setting: Setting, values: Mapping[str, Any]) -> list[FitPlan]:
     """Of the concept, or of a joint as a whole, whose directions are calibrated at once; and of each protected one."""
+    if not 0.5 < values["sure"] < 1:
+        raise InputError(f"{NAME}: sure={values['sure']:g}, expected a number between .5 and 1")
     plans = plans_of(NAME, METHOD.parameters, setting, values, protected_of(values), together=True)
     if values["draw"] != CLEAR:
         return plans
-    return [_clearly(plan) if _has_two_classes(plan, setting) else plan for plan in plans]
+    return [_clearly(plan, values["sure"]) if _has_two_classes(plan, setting) else plan for plan in plans]
 
 
 def _has_two_classes(plan: FitPlan, setting: Setting) -> bool:
@@ -139,14 +143,15 @@ def _has_two_classes(plan: FitPlan, setting: Setting) -> bool:
     return any(made_clear(len(one.classes)) for one in factors)
 
 
-def _clearly(plan: FitPlan) -> FitPlan:
-    return dataclasses.replace(plan, values={**plan.values, "draw": CLEAR})
+def _clearly(plan: FitPlan, sure: float) -> FitPlan:
+    own = {"draw": CLEAR} if sure == SURE else {"draw": CLEAR, "sure": sure}
+    return dataclasses.replace(plan, values={**plan.values, **own})
 
 
 def _build(setting: Setting, values: Mapping[str, Any]) -> tuple[Attachable, ...]:
     setting = dataclasses.replace(setting, fitted=tuple(one for some in setting.fitted for one in factors_of(some)))
     concept = concept_of(values, setting.concept)
-    _check_calibrated(setting.fitted, concept, values["draw"])
+    _check_calibrated(setting.fitted, concept, values)
     axes = {one.card.concept["name"]: one.tensors[AXIS] for one in setting.fitted}
     own: dict[str, dict[str, torch.Tensor]] = {}
     for one in setting.fitted:
@@ -167,8 +172,9 @@ def _build(setting: Setting, values: Mapping[str, Any]) -> tuple[Attachable, ...
     return (*_projections(setting.fitted, concept, values), draw)
 
 
-def _check_calibrated(fitted: Sequence[Fitted], concept: Concept, draw: str) -> None:
+def _check_calibrated(fitted: Sequence[Fitted], concept: Concept, values: Mapping[str, Any]) -> None:
     """Raises InputError where directions are to be used in a way that their calibration says nothing of."""
+    draw, sure = values["draw"], sure_of(values)
     for one in fitted:
         own, clearly = one.card.concept["name"], one.card.estimator.get("draw") == CLEAR
         if clearly and draw != CLEAR:
@@ -177,6 +183,9 @@ def _check_calibrated(fitted: Sequence[Fitted], concept: Concept, draw: str) -> 
             raise InputError(
                 f"{NAME}: draw={CLEAR} needs a fit of its own, and this direction of {own} has another one"
             )
+        calibrated = sure_of(one.card.estimator)
+        if calibrated != sure and sure is not None and calibrated is not None:
+            raise InputError(f"{NAME}: this direction of {own} was calibrated for sure={calibrated:g}; leave sure= out")
         lacking = [name for name in concepts_together(one) if name not in concept.factors]
         if own in concept.factors and lacking:
             raise InputError(
@@ -209,7 +218,12 @@ class _Solved:
             handle, order = handle_of(one)
             own = Concept.from_dict(one.card.concept)
             self.coordinates[own.name] = Coordinate(
-                concept=own, handle=handle, order=order, draw=values["draw"], weight=values["weight"]
+                concept=own,
+                handle=handle,
+                order=order,
+                draw=values["draw"],
+                sure=sure_of(values),
+                weight=values["weight"],
             )
 
     def law(self, name: str, row: str, shown: str | None) -> Law:
@@ -299,8 +313,9 @@ def _say_missed(name: str, missed: Sequence[str], rows: Sequence[str]) -> None:
 def _recall(saved: Sequence[Fitted]) -> dict[str, str]:
     """Concepts, and the law that they were calibrated under, where it is not the default one."""
     saved = [one for some in saved for one in factors_of(some)]
-    clearly = any(one.card.estimator.get("draw") == CLEAR for one in saved)  # those of three classes never are
-    return {**recall_concepts(NAME, saved), **({"draw": CLEAR} if clearly else {})}
+    clear = {sure for one in saved if (sure := sure_of(one.card.estimator)) is not None}  # three classes never are
+    law = {"draw": CLEAR} if clear else {}
+    return {**recall_concepts(NAME, saved), **law, **({"sure": f"{max(clear):g}"} if clear - {SURE} else {})}
 
 
 def _assigns(setting: Setting, values: Mapping[str, Any]) -> dict[str, Assigned]:
@@ -326,6 +341,12 @@ METHOD = Method(
         CLASS,
         ALLOCATION,
         Parameter(name="draw", help="form of the law", kind="choice", default="tilted", choices=DRAWS),
+        Parameter(
+            name="sure",
+            help=f"of draw={CLEAR}: how often an image shows the class that it is drawn for",
+            kind="number",
+            default=f"{SURE:g}",
+        ),
         Parameter(name="weight", help="of draw=additive, in standard deviations", kind="number", default="10"),
         Parameter(
             name="renorm",

@@ -18,7 +18,7 @@ from evenhand.methods.embedding_projection import beside, fit_projection
 from evenhand.methods.fitting import Fitted, Fitting, Preview, Work
 from evenhand.methods.method import Setting
 from evenhand.methods.noise_ascents import GRADIENT, Found, row_ascents
-from evenhand.methods.noise_calibration import LOOK, NAME, WEIGHTS, Calibration, begun, calibrate
+from evenhand.methods.noise_calibration import LOOK, NAME, WEIGHTS, Calibration, begun, calibrate, sure_of
 from evenhand.methods.noise_estimators import (
     Keep,
     NoiseAxis,
@@ -50,7 +50,7 @@ def fit_noise_direction(fitting: Fitting, values: Mapping[str, Any]) -> Fitted:
         fitting: the model and the fit judge.
         values: concept or present and absent, estimator, step, lowpass, channels, images; projection, the weight of an
             `embedding-projection` of each concept that acts too, in the gradients as well; 0 for none; and draw, where
-            the law that calibrates is `clear`.
+            the law that calibrates is `clear`, with sure, where that is not the default.
 
     Raises:
         InputError: a safety concept, or one that the fit judge does not know or cannot differentiate.
@@ -72,7 +72,7 @@ def fit_noise_direction(fitting: Fitting, values: Mapping[str, Any]) -> Fitted:
     looking = Looking(trials=works[0].trials, concepts=tuple(factors))
     neutral = looking.neutral(_neutral_images(values))
     some = [work.begun(looking, neutral[work.concept.name]) for work in works]
-    handles = calibrate(looking, some, int(values["images"]), values.get("draw"))
+    handles = calibrate(looking, some, int(values["images"]), sure_of(values))
     moments = [one.tensors for one in projected] or [{}] * len(factors)
     fits = [
         Fitted({**one.axes.tensors(), **own}, work.card(one, handles[one.concept.name]))
@@ -197,7 +197,7 @@ class _Work:
             estimator={
                 **{key: values[key] for key in ("estimator", "step", "lowpass", "channels", "images", "projection")},
                 "order": list(axes.order),
-                **({"draw": values["draw"]} if values.get("draw") else {}),
+                **{key: values[key] for key in ("draw", "sure") if key in values},
                 **({"rounds": dataclasses.asdict(Rounds())} if values["estimator"] == GRADIENT else {}),
             },
             prompts={
