@@ -54,7 +54,8 @@ fit-skewville: $(STAMP)
 	@for spec in concept-vector:concept=gender concept-vector:concept=skin concept-vector:concept=age \
 		concept-vector:concept=unsafe noise-direction:concept=gender \
 		noise-direction:concept=gender,projection=1000 noise-direction:concept=gender,projection=1000,draw=clear \
-		noise-direction:concept=skin,projection=1000 "noise-direction:concept=gender*skin,projection=1000,draw=clear" \
+		noise-direction:concept=skin,projection=1000 \
+		"noise-direction:concept=gender*skin,projection=500,draw=clear,sure=0.9" \
 		noise-direction:concept=wealth noise-direction:concept=wealth,images=800 noise-selection:concept=gender \
 		stereotype-corrector:concept=gender stereotype-corrector:concept=skin \
 		stereotype-corrector:concept=origin,attribute=scarf population-preference:concept=gender \

@@ -31,7 +31,7 @@ NOISE = (
     ("noise-direction", {"concept": "gender", "projection": "1000"}),
     ("noise-direction", {"concept": "gender", "projection": "1000", "draw": "clear"}),
     ("noise-direction", {"concept": "skin", "projection": "1000"}),
-    ("noise-direction", {"concept": "gender*skin", "projection": "1000", "draw": "clear"}),
+    ("noise-direction", {"concept": "gender*skin", "projection": "500", "draw": "clear", "sure": "0.9"}),
     ("noise-direction", {"concept": "wealth"}),
     ("noise-direction", {"concept": "wealth", "images": "800"}),
     ("noise-selection", {"concept": "gender"}),
