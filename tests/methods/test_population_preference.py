@@ -147,9 +147,10 @@ def test_checks_are_made_in_few_steps_for_the_most_part(host: Host) -> None:
         )
         return METHOD.fit(longer, plan.values).card.effect["evaluations"]
 
-    # of 8 images of 12 steps for each of two rows, at two readings: 2 whole ones (here of 2 steps), and in 6 steps
-    # what the other 6 would have cost, 12 images, of which 2 repeat the whole ones; guided, so twice
-    assert spent("8") - spent("0") == 2 * 2 * (2 * 2 + 12 * 6) * 2
+    # for each of two rows 16 images of 12 steps at the first reading and 48 at the other: of them 4 and 12 whole ones
+    # (here of 2 steps), and in 6 steps what the others would have cost, 24 and 72 images, of which as many repeat the
+    # whole ones; guided, so twice
+    assert spent("64") - spent("0") == 2 * ((4 + 12) * 2 + (24 + 72) * 6) * 2
 
 
 def test_it_stops_when_the_upper_limit_is_low_enough(host: Host) -> None:
@@ -250,7 +251,7 @@ def test_a_training_that_settles_reads_its_shares_and_goes_on_after_a_kill(host:
     readings = json.loads((tmp_path / "whole" / "readings.json").read_text("utf-8"))["readings"]
     assert list(readings) == ["2", "22"]
     assert {row: set(some) for row, some in readings["2"].items()} == {row: {"female", "male"} for row in ROWS}
-    judge, left = Judge(shares), 16 + 40 + 6 + 30
+    judge, left = Judge(shares), 16 + 40 + 2 + 30
 
     def make(attached: Sequence[Any], requests: Sequence[Request], steps: int | None = None) -> list[Sample]:
         nonlocal left

@@ -12,10 +12,11 @@ import pytest
 import torch
 
 from evenhand.concepts.prompts import PromptRow
-from evenhand.methods.population_steering import Steering, check_places, readable, steered, weights_of
+from evenhand.methods.population_steering import Steering, check_sizes, readable, steered, weights_of
 from evenhand.training.cache import PreferenceData
 from evenhand.training.denoising import Conditions
 from evenhand.training.populations import Made, Plan, Slot
+from evenhand.training.rate import rate_factor, settling_part
 
 EVEN = {"female": 0.5, "male": 0.5}
 ONCE = 1 / 16
@@ -96,6 +97,22 @@ def test_what_a_prompt_missed_beside_the_others_adds_up() -> None:
     assert female / male == pytest.approx((0.4 / 0.6) ** (1 + SUM))  # what both missed is over
 
 
+def test_what_is_missed_now_counts_for_more_as_the_rate_falls() -> None:
+    data, images = winners("nurse", "baker")
+    some = [reading(nurse=0.8, baker=0.2)]
+    for part in (1.0, 0.5, 0.25):
+        female, male, *_ = steered(data, images, some, EVEN, ONCE, part).weight.tolist()
+        assert female / male == pytest.approx(0.25 ** (1 / part + SUM), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("settled", "part"), [(0, 1.0), (359, 1.0), (360, 1.0), (420, 0.5), (479, 1 / 120), (480, 0.0)]
+)
+def test_the_rate_falls_over_the_last_quarter_of_the_steps_that_settle(settled: int, part: float) -> None:
+    assert settling_part(settled, 480) == pytest.approx(part)
+    assert rate_factor(200 + settled, warmup=20, steps=200, settle=480) == pytest.approx(0.5 * part)
+
+
 @pytest.mark.parametrize("gain", [0.35, 0.7, 1.4])
 def test_shares_that_follow_slowly_alone_and_fast_together_arrive_and_do_not_swing(gain: float) -> None:
     """As was measured: between two readings winners of one class alone move a prompt's log-odds by .05 and those of all
@@ -117,6 +134,24 @@ def test_shares_that_follow_slowly_alone_and_fast_together_arrive_and_do_not_swi
         seen.append(sum(found) / 16)
     assert [share["female"] for share in readings[-1].values()] == pytest.approx([0.5] * 16, abs=0.02)
     assert min(seen) > -0.1  # all began too high
+
+
+def test_what_is_missed_as_the_rate_falls_is_still_taken_back() -> None:
+    """Sixteen prompts that all have too many women when the rate begins to fall, and follow their weights with it."""
+
+    def left(known: bool) -> float:
+        rows = [f"row {place}" for place in range(16)]
+        data, images = winners(*rows)
+        odds, readings = 0.5, []
+        for settled in range(360, 480, 20):
+            part = settling_part(settled, 480)
+            readings.append(reading(**dict.fromkeys(rows, 1 / (1 + math.exp(-odds)))))
+            female, male, *_ = steered(data, images, readings, EVEN, 0.7, part if known else 1.0).weight.tolist()
+            odds += 0.8 * part * (female - male) / 2
+        return odds
+
+    assert abs(left(known=True)) < 0.02
+    assert left(known=False) > 0.03
 
 
 def test_another_target_is_steered_to_in_the_same_way() -> None:
@@ -179,12 +214,20 @@ def test_images_correct_what_is_read_from_then_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settle", "places"), [(400, (0, 5, 10)), (160, (0, 2, 4)), (100, (0, 1, 2)), (22, (0, 1)), (20, (0,))]
+    ("settle", "images", "sizes"),
+    [
+        (480, 512, {0: 32, 9: 96, 16: 384}),
+        (100, 64, {0: 4, 1: 12, 3: 48}),
+        (22, 64, {0: 16, 1: 48}),  # of two readings the first has both of the smaller parts
+        (20, 64, {0: 64}),
+        (480, 1, {0: 1, 9: 1, 16: 1}),
+        (480, 0, {}),
+    ],
 )
-def test_images_check_the_first_reading_and_those_after_a_quarter_and_half(
-    settle: int, places: tuple[int, ...]
+def test_few_images_check_the_first_reading_and_most_one_that_is_near_the_end(
+    settle: int, images: int, sizes: dict[int, int]
 ) -> None:
-    assert check_places(settle) == places
+    assert check_sizes(settle, images) == sizes
 
 
 def test_as_many_winners_of_a_class_are_read_as_the_target_wants() -> None:

@@ -33,14 +33,28 @@ READ = 16
 """Winners of each prompt row that are read, at most."""
 _NOW, _EACH = 16.0, 0.25
 """How many times the last reading counts, and each of all."""
+_CHECKS = ((0.0, 1 / 16), (3 / 8, 3 / 16), (2 / 3, 3 / 4))
+"""Where in the steps that settle images check a reading, and the part of them that does."""
 _KEPT = 0.5
 """Part of their worth that earlier images keep at a check, since the model was trained on."""
 
 
-def check_places(settle: int) -> tuple[int, ...]:
-    """Numbers of the readings that images check: the first, and after a quarter and half of the steps that settle."""
+def check_sizes(settle: int, images: int) -> dict[int, int]:
+    """Number of each reading that images check, and how many of each prompt's: few at first, most towards the end.
+
+    What predictions imply is off by more or less as the model moves, so images made early say little of what is left
+    at the end. After the last ones there are still steps enough for what they ask for.
+
+    Args:
+        settle: steps in which the training settles.
+        images: of each prompt, in all; 0 checks nothing.
+    """
     times = -(-settle // EVERY)
-    return tuple(dict.fromkeys((0, times // 4, times // 2)))
+    found: dict[int, float] = {}
+    for at, part in _CHECKS if images else ():
+        place = int(at * times)
+        found[place] = found.get(place, 0.0) + part * images
+    return {place: max(1, round(some)) for place, some in found.items()}
 
 
 class Steering:
@@ -98,14 +112,25 @@ class Steering:
         self._bias = bias_of(read, known, self._bias or None, earlier)
         self._looked_at = earlier + sum(sum(some.values()) for some in known.values()) / max(len(known), 1)
 
-    def steered(self, data: PreferenceData, step: int) -> PreferenceData:
-        """The data with the winners' weights that all readings up to a step ask for."""
+    def steered(self, data: PreferenceData, step: int, part: float = 1.0) -> PreferenceData:
+        """The data with the winners' weights that all readings up to a step ask for.
+
+        Args:
+            data: as training reads it.
+            step: of the training.
+            part: of the rate that is left, above 0; see `steered`.
+        """
         known = [shares for at, shares in sorted(self.readings.items()) if at <= step]
-        return steered(data, self._images, known, self._target, self._gain)
+        return steered(data, self._images, known, self._target, self._gain, part)
 
 
 def steered(
-    data: PreferenceData, images: Sequence[Made], readings: Sequence[Shares], target: Mapping[str, float], gain: float
+    data: PreferenceData,
+    images: Sequence[Made],
+    readings: Sequence[Shares],
+    target: Mapping[str, float],
+    gain: float,
+    part: float = 1.0,
 ) -> PreferenceData:
     """The data with the winners' weights after some readings.
 
@@ -119,6 +144,8 @@ def steered(
         readings: row -> class -> share, in order.
         target: class -> wanted share, all above 0.
         gain: of what is missed; 0 is off.
+        part: of the rate that is left, above 0. Shares follow weights as fast as the rate lets them, so `_NOW` is
+            divided by it.
     """
     odds: dict[str, dict[str, float]] = {}
     for number, shares in enumerate(readings, start=1):
@@ -126,7 +153,7 @@ def steered(
             row: {name: _missed(some[name], share) for name, share in target.items()} for row, some in shares.items()
         }
         alike = {name: sum(one[name] for one in missed.values()) / len(missed) for name in target}
-        now = _NOW if number == len(readings) else 0.0
+        now = _NOW / part if number == len(readings) else 0.0
         for row, some in missed.items():
             mine = odds.setdefault(row, dict.fromkeys(target, 0.0))
             for name, miss in some.items():

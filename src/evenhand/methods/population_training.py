@@ -17,12 +17,13 @@ from evenhand.methods.population_looks import Limits, Look, Looks, look_at
 from evenhand.methods.population_observer import CHECKS, FRESH, Observer
 from evenhand.methods.population_seen import Seen
 from evenhand.methods.population_sides import NAME
-from evenhand.methods.population_steering import EVERY, Steering, check_places, readable
+from evenhand.methods.population_steering import EVERY, Steering, check_sizes, readable
 from evenhand.methods.quick_images import QuickPlan
 from evenhand.training.cache import PreferenceData
 from evenhand.training.implied_shares import ImpliedShares
 from evenhand.training.lora import without_lora
 from evenhand.training.populations import Plan, Populations
+from evenhand.training.rate import settling_part
 from evenhand.training.trainer import PopulationPreferenceConfig, PopulationPreferenceTrainer, TrainingError
 
 _SAVE_EVERY = 100
@@ -187,7 +188,7 @@ class Course:
                 done = range(1, (trainer.step - 1) // refresh + 1)
                 trainer.data = self._refreshed(trainer, done)
             if steering:
-                trainer.data = steering.steered(trainer.data, trainer.step)
+                trainer.data = self._steered(steering, trainer)
             if self._after_step(looks, config, until, steering)(trainer):
                 return
         trainer.train()
@@ -212,17 +213,23 @@ class Course:
         if settled >= 0 and settled % EVERY == 0 and trainer.step < trainer.config.last_step:
             missed = steering.take(trainer.step, self.fitting.host.denoiser, self._check(settled))
             self.fitting.watcher.say(f"step {trainer.step}: the predictions imply shares that miss by {missed:.3f}")
-            trainer.data = steering.steered(trainer.data, trainer.step)
+            trainer.data = self._steered(steering, trainer)
+
+    def _steered(self, steering: Steering, trainer: PopulationPreferenceTrainer) -> PreferenceData:
+        """The data with the weights that the last reading asks for, at the rate that the model had there."""
+        read = (trainer.step - trainer.config.max_steps) // EVERY * EVERY
+        part = settling_part(max(read, 0), trainer.config.settle_steps)
+        return steering.steered(trainer.data, trainer.step, part or 1.0)
 
     def _check(self, settled: int) -> Callable[[], Counts] | None:
         """Counts the classes in some images, where it is time."""
-        images, place = int(self.values["checks"]), settled // EVERY
-        times = check_places(int(self.values["settle"]))
-        if not images or place not in times:
+        place = settled // EVERY
+        sizes = check_sizes(int(self.values["settle"]), int(self.values["checks"]))
+        if place not in sizes:
             return None
 
         def look() -> Counts:
-            plan, number = QuickPlan.of(images, self.fitting.settings.steps), CHECKS + times.index(place)
+            plan, number = QuickPlan.of(sizes[place], self.fitting.settings.steps), CHECKS + list(sizes).index(place)
             whole = self.observer.labels(number, plan.whole)
             quick = self.observer.labels(number, plan.whole + plan.quick, plan.steps) if plan.quick else {}
             return worth_of(quick, whole, self.observer.concept.class_names)

@@ -13,7 +13,7 @@ from evenhand.errors import InputError
 from evenhand.methods.fitting import Preview, Work
 from evenhand.methods.population_audits import WEIGHTS, wanted_baselines
 from evenhand.methods.population_sides import NAME, plan_of, teaches
-from evenhand.methods.population_steering import EVERY, READ, check_places
+from evenhand.methods.population_steering import EVERY, READ, check_sizes
 from evenhand.training.implied_shares import LEVELS
 from evenhand.training.losses import LOSSES
 
@@ -60,9 +60,9 @@ def work_of(preview: Preview, values: Mapping[str, Any]) -> list[Work]:
         read = len(rows) * min(READ, side * plan.populations) * len(LEVELS)
         found.append(Work(what=f"shares that are read, {times} times", rows=read * (times + len(plan.words))))
         if values["checks"]:
-            places = len(check_places(int(values["settle"])))
-            images = places * int(values["checks"]) * len(rows)
-            what = f"images that check them, {places} times, most in few steps but counted as whole ones"
+            sizes = check_sizes(int(values["settle"]), int(values["checks"]))
+            images = sum(sizes.values()) * len(rows)
+            what = f"images that check them, {len(sizes)} times, most in few steps but counted as whole ones"
             found.append(Work(what=what, images=images, at_most=True))
     if values["refresh"]:
         times = (steps - 1) // int(values["refresh"])

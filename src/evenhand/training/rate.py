@@ -17,6 +17,16 @@ def rate_factor(step: int, *, warmup: int, steps: int, settle: int) -> float:
         settle: further steps; over the last quarter of them it falls from a half to 0.
     """
     if step >= steps:
-        return _SETTLING * min(1.0, (steps + settle - step) / (_FALLING * settle))
+        return _SETTLING * settling_part(step - steps, settle)
     rising = (step + 1) / (warmup + 1) if step < warmup else 1.0
     return min(rising, (steps - step) / max(steps - warmup, 1), 1.0)
+
+
+def settling_part(settled: int, settle: int) -> float:
+    """What is left of the rate at which a training settles: 1, and over the last steps down to 0.
+
+    Args:
+        settled: steps since it began to settle.
+        settle: steps that it does so.
+    """
+    return min(1.0, (settle - settled) / (_FALLING * settle))
