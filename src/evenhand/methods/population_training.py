@@ -219,7 +219,7 @@ class Course:
         """The data with the weights that the last reading asks for, at the rate that the model had there."""
         read = (trainer.step - trainer.config.max_steps) // EVERY * EVERY
         part = settling_part(max(read, 0), trainer.config.settle_steps)
-        return steering.steered(trainer.data, trainer.step, part or 1.0)
+        return steering.steered(trainer.data, trainer.step, part or 1.0)  # 0 where the training has ended
 
     def _check(self, settled: int) -> Callable[[], Counts] | None:
         """Counts the classes in some images, where it is time."""
