@@ -114,6 +114,18 @@ def test_shares_of_two_concepts_that_move_are_no_discrepancy_within_both() -> No
     assert discrepancy(within_both=False) > 0.1
 
 
+def test_what_fewer_than_half_of_the_rows_have_is_undefined_and_counts_no_other_images() -> None:
+    bakers = row(1.5, [None] * 40, OWN, 2)  # nothing is perceived, so there is no class to compare within
+    half = values({"nurse": PLAIN["nurse"], "baker": bakers}, {"nurse": PLAIN["nurse"], "baker": bakers})
+    assert half["mmd"].value is not None
+    assert half["mmd"].n == half["text_image_score"].n == 40
+    assert half["drift"].n == 80  # every row has it
+    more = {"nurse": PLAIN["nurse"], "baker": bakers, "writer": bakers}
+    few = values(more, more)
+    assert (few["mmd"].value, few["mmd"].n) == (None, 0)
+    assert few["drift"].n == 120
+
+
 def test_what_cannot_be_told_of_one_concept_is_told_of_none() -> None:
     assert together(["female", "dark"]) == "female dark"
     assert together(["female", None]) is None

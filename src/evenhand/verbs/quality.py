@@ -18,6 +18,9 @@ def quality_estimates(
 ) -> list[Estimate]:
     """Text-image score, mmd, cmmd, Vendi score and drift over the rows; intervals by Student's t over the rows.
 
+    A figure that fewer than half of the rows have is undefined: it would say nothing of the others. Where several
+    attributes are measured, few images leave no two of a combination in many rows.
+
     - `text_image_score`: (s - s_other) / (s_plain - s_other) within what is perceived, where s_other is that of the
       plain pictures with the prompts of other rows; the plain pictures have 1.
     - `mmd`: squared discrepancy between the plain pictures of one half of the seeds and the arm's of the other half,
@@ -41,22 +44,26 @@ def quality_estimates(
     reference = between_rows([one for one, _ in rows])
     per_row = {
         "text_image_score": [text_score(one, two) for one, two in rows],
-        "mmd": [discrepancy(one, two) / reference for one, two in rows] if reference > 0 else [],
+        "mmd": [discrepancy(one, two) / reference if reference > 0 else np.nan for one, two in rows],
         "cmmd": [cmmd(one.features, two.features) for one, two in rows],
         "vendi": [variety(one, two) for one, two in rows],
         "drift": [drift(one, two) for one, two in rows],
     }
-    images = sum(len(one.own) for one, _ in rows)
-    return [_estimate(dataclasses.replace(base, metric=name, n=images), per_row[name]) for name in _METRICS]
+    images = [len(one.own) for one, _ in rows]
+    return [_estimate(dataclasses.replace(base, metric=name), per_row[name], images) for name in _METRICS]
 
 
 _METRICS = ("text_image_score", "mmd", "cmmd", "vendi", "drift")
 
 
-def _estimate(base: Estimate, values: Sequence[float]) -> Estimate:
-    known = [value for value in values if np.isfinite(value)]
-    if not known:
-        return dataclasses.replace(base, n=0)
-    value = float(np.mean(known))
-    low, high = student_t(known) if len(known) > 1 else (value, value)
-    return dataclasses.replace(base, value=value, low=min(low, value), high=max(high, value))
+def _estimate(base: Estimate, values: Sequence[float], images: Sequence[int]) -> Estimate:
+    """The mean over the rows that have a value, and how many images these have."""
+    known = [(value, count) for value, count in zip(values, images, strict=True) if np.isfinite(value)]
+    if not known or 2 * len(known) < len(images):
+        return base
+    found = [value for value, _ in known]
+    value = float(np.mean(found))
+    low, high = student_t(found) if len(found) > 1 else (value, value)
+    return dataclasses.replace(
+        base, value=value, low=min(low, value), high=max(high, value), n=sum(count for _, count in known)
+    )
