@@ -215,6 +215,20 @@ def test_groups_are_compared(page: Any) -> None:
     fits_a_phone(page)
 
 
+def suggest(page: Any, images: int) -> None:
+    """A trial of that many images, asked for again where Gradio lost what was typed while it still drew the field."""
+    for last in (False, False, True):
+        page.get_by_label("Images of each").fill(str(images))
+        page.keyboard.press("Tab")
+        page.get_by_role("button", name="Suggest", exact=True).click()
+        try:
+            says(page, "#suggestion", f"A trial of {images} images")
+            return
+        except AssertionError:
+            if last:
+                raise
+
+
 def test_a_target_from_a_file_and_a_suggestion_that_is_taken(page: Any, tmp_path: Path) -> None:
     make(page)
     census = tmp_path / "census.csv"
@@ -226,8 +240,8 @@ def test_a_target_from_a_file_and_a_suggestion_that_is_taken(page: Any, tmp_path
     assert page.locator("#target textarea").input_value() == "gender=female:1/4,male:3/4"
     open_part(page, "Fix")
     page.get_by_role("button", name="Suggest an intervention").click()
-    page.get_by_label("Images of each").fill("64")
-    page.get_by_role("button", name="Suggest", exact=True).click()
+    playwright.expect(page.get_by_label("For the concept")).to_have_value("gender")
+    suggest(page, 64)
     says(page, "#suggestion", "Take prompt-mix:concept=gender")
     page.get_by_role("button", name="Take the suggestion").click()
     says(page, "#suggest-said", "Stack: prompt-mix:concept=gender")
