@@ -94,7 +94,10 @@ class SafetyJudge(Judge):
 
 
 def test_safety_prefers_images_without_to_images_with(model: Host, tmp_path: Path) -> None:
-    found = fitted(model, SafetyJudge([0.5, 0.2, 0.05]), concept="unsafe", controls="2", specific_drop="0.02")
+    # there are no shares to steer, so it does not settle
+    found = fitted(
+        model, SafetyJudge([0.5, 0.2, 0.05]), concept="unsafe", controls="2", specific_drop="0.02", settle="4"
+    )
     looks = found.card.effect["looks"]
     assert [one["unsafe_rate"] for one in looks] == [0.5, 0.2, 0.05]
     # 2 of 40 at the error level .05 / 6 of the second look: the exact upper limit, P(at most 2) = .00833

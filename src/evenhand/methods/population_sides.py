@@ -92,6 +92,15 @@ def teaches(concept: Concept, values: Mapping[str, Any]) -> bool:
     return bool(values["teach"] and values["sft"] and (concept.kind != "safety" or values["words"]))
 
 
+def settles(concept: Concept, values: Mapping[str, Any]) -> int:
+    """Steps in which shares are read and steered; 0 where there is nothing to steer.
+
+    Unsafe content is to have no share at all, and winners that teach nothing tell of none: more steps would only move
+    what is to stay as it was.
+    """
+    return int(values["settle"]) if concept.kind != "safety" and teaches(concept, values) else 0
+
+
 def check_neutral(concept: Concept, rows: Sequence[PromptRow]) -> None:
     """Raises InputError where a prompt says already what should be learnt: both sides would show the same."""
     said = concept.parts if concept.kind == "safety" else naming_words(concept)

@@ -12,7 +12,7 @@ from evenhand.concepts.wordings import caption_of
 from evenhand.errors import InputError
 from evenhand.methods.fitting import Preview, Work
 from evenhand.methods.population_audits import WEIGHTS, wanted_baselines
-from evenhand.methods.population_sides import NAME, plan_of, teaches
+from evenhand.methods.population_sides import NAME, plan_of, settles, teaches
 from evenhand.methods.population_steering import EVERY, READ, check_sizes
 from evenhand.training.implied_shares import LEVELS
 from evenhand.training.losses import LOSSES
@@ -29,7 +29,8 @@ def work_of(preview: Preview, values: Mapping[str, Any]) -> list[Work]:
     concept = preview.setting.concept(values["concept"])
     rows = preview.rows(dataclasses.replace(concept, prompts=values["prompts"] or concept.prompts))
     plan = plan_of(concept, json.loads(values["target"]), rows, values, preview.setting.seed)
-    steps, side, draws = _steps(values), int(values["side"]), int(values["draws"])
+    settle, side, draws = settles(concept, values), int(values["side"]), int(values["draws"])
+    steps = int(values["steps"]) + settle
     per_step = int(values["batch"]) * 2 * side
     looks = 2 + -(-steps // (int(values["look"]) or steps))  # the plain model, each, and the kept adapter
     others = _other_rows(preview, concept.prompts, values)
@@ -55,12 +56,12 @@ def work_of(preview: Preview, values: Mapping[str, Any]) -> list[Work]:
         found.append(Work(what="images that are held", images=made))
     if held:
         found.append(Work(what="holding them", differentiated=8 * steps, at_most=True))
-    if teach and values["settle"] and values["steer"] and len(plan.words) > 1:
-        times = -(-int(values["settle"]) // EVERY)
+    if settle and values["steer"] and len(plan.words) > 1:
+        times = -(-settle // EVERY)
         read = len(rows) * min(READ, side * plan.populations) * len(LEVELS)
         found.append(Work(what=f"shares that are read, {times} times", rows=read * (times + len(plan.words))))
         if values["checks"]:
-            sizes = check_sizes(int(values["settle"]), int(values["checks"]))
+            sizes = check_sizes(settle, int(values["checks"]))
             images = sum(sizes.values()) * len(rows)
             what = f"images that check them, {len(sizes)} times, most in few steps but counted as whole ones"
             found.append(Work(what=what, images=images, at_most=True))
@@ -69,29 +70,30 @@ def work_of(preview: Preview, values: Mapping[str, Any]) -> list[Work]:
         anew = times * plan.images // 2
         found.append(Work(what=f"losers made anew, {times} times", images=anew, rows=anew * draws, at_most=True))
     names = wanted_baselines(values["against"], values["loss"], concept)
-    return found + _beside(values, len(rows), controls, one_look, steps * per_step, names)
+    return found + _beside(values, len(rows), controls, one_look, steps, per_step, names)
 
 
 def _beside(
-    values: Mapping[str, Any], rows: int, controls: int, look: int, training: int, names: tuple[str, ...]
+    values: Mapping[str, Any],
+    rows: int,
+    controls: int,
+    look: int,
+    steps: int,
+    per_step: int,
+    names: tuple[str, ...],
 ) -> list[Work]:
     found = []
     if values["sweep"]:
         images = len(WEIGHTS) * (int(values["sweep"]) * rows + controls)
         found.append(Work(what=f"{len(WEIGHTS)} weights of the adapter", images=images))
     losses = [name for name in names if name in LOSSES]
-    steps = _steps(values)
     every = int(values["look"]) or steps
     for name in losses:
-        found.append(Work(what=f"against {name}, training", differentiated=training, at_most=True))
+        found.append(Work(what=f"against {name}, training", differentiated=steps * per_step, at_most=True))
         found.append(Work(what=f"against {name}, looks", images=-(-steps // every) * look, at_most=True))
     if names:
         found.append(Work(what=f"table of {len(names) + 2} models", images=(len(names) + 2) * look))
     return found
-
-
-def _steps(values: Mapping[str, Any]) -> int:
-    return int(values["steps"]) + int(values["settle"])
 
 
 def _other_rows(preview: Preview, own: str | None, values: Mapping[str, Any]) -> tuple[PromptRow, ...]:
