@@ -36,10 +36,17 @@ def test_population_preference_counts_its_parts() -> None:
     assert "training, 680 steps of 32 images: at most 21,760 denoiser evaluations, differentiated" in lines
     # 12 images of 16 prompts, 6 that name a class of each, 6 of each of 9 houses; the plain model twice for these
     assert "3 looks of 342 images: at most 1,176 images, 58,800 denoiser evaluations" in lines
-    # 32 of 16 prompts at the first of the 480 steps that settle, 96 after 180 and 384 after 320
+    # 16 of 16 prompts at the first of the 480 steps that settle, 48 after 180 and 192 after 320
     checks = "images that check them, 3 times, most in few steps but counted as whole ones"
-    assert f"{checks}: at most 8,192 images, 409,600 denoiser evaluations" in lines
+    assert f"{checks}: at most 4,096 images, 204,800 denoiser evaluations" in lines
     assert lines[-1] == "folder: fits/population-preference-gender"
+
+
+@pytest.mark.parametrize("spec", ["concept=unsafe", "concept=gender,teach=0"])
+def test_a_training_without_shares_to_steer_does_not_settle(spec: str) -> None:
+    lines = planned(f"population-preference:{spec}", "skewville")
+    assert any(line.startswith("training, 200 steps of 32 images: ") for line in lines)
+    assert not any(line.startswith(("shares that are read", "images that check them")) for line in lines)
 
 
 def test_what_is_asked_for_beside_it_is_counted_too() -> None:

@@ -73,7 +73,7 @@ METHOD = Method(
         _number("settle", "further steps at half the rate, in which shares are read and steered; 0 is off", "480"),
         _number("steer", "gain by which what a prompt misses weights its winners; 0 is off", "0.7"),
         _number(
-            "checks", "images per prompt that correct what predictions imply while it settles, in all; 0 is off", "512"
+            "checks", "images per prompt that correct what predictions imply while it settles, in all; 0 is off", "256"
         ),
         _number("batch", "pairs of populations for each", "4"),
         _number("rank", "of the LoRA", "16"),
