@@ -216,6 +216,7 @@ def test_images_correct_what_is_read_from_then_on(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settle", "images", "sizes"),
     [
+        (480, 512, {0: 32, 9: 96, 16: 384}),
         (480, 256, {0: 16, 9: 48, 16: 192}),
         (100, 64, {0: 4, 1: 12, 3: 48}),
         (22, 64, {0: 16, 1: 48}),  # of two readings the first has both of the smaller parts

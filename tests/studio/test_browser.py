@@ -216,7 +216,7 @@ def test_groups_are_compared(page: Any) -> None:
 
 
 def suggest(page: Any, images: int) -> None:
-    """A trial of that many images, asked for again where Gradio lost what was typed while it still drew the field."""
+    """A trial of that many images; asked for again where it has another number, as one had on a busy machine."""
     for last in (False, False, True):
         page.get_by_label("Images of each").fill(str(images))
         page.keyboard.press("Tab")

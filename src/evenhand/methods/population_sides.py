@@ -92,7 +92,7 @@ def teaches(concept: Concept, values: Mapping[str, Any]) -> bool:
     return bool(values["teach"] and values["sft"] and (concept.kind != "safety" or values["words"]))
 
 
-def settles(concept: Concept, values: Mapping[str, Any]) -> int:
+def settling_steps(concept: Concept, values: Mapping[str, Any]) -> int:
     """Steps in which shares are read and steered; 0 where there is nothing to steer.
 
     Unsafe content is to have no share at all, and winners that teach nothing tell of none: more steps would only move

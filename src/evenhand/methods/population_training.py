@@ -16,7 +16,7 @@ from evenhand.methods.population_data import DataBuilder
 from evenhand.methods.population_looks import Limits, Look, Looks, look_at
 from evenhand.methods.population_observer import CHECKS, FRESH, Observer
 from evenhand.methods.population_seen import Seen
-from evenhand.methods.population_sides import NAME, settles
+from evenhand.methods.population_sides import NAME, settling_steps
 from evenhand.methods.population_steering import EVERY, Steering, check_sizes, readable
 from evenhand.methods.quick_images import QuickPlan
 from evenhand.training.cache import PreferenceData
@@ -199,7 +199,7 @@ class Course:
     def _steering(self, folder: Path) -> Steering | None:
         """What reads and steers a training that settles; None where winners teach nothing, or it is off."""
         values, host = self.values, self.fitting.host
-        if not (settles(self.observer.concept, values) and values["steer"]) or len(self.observer.target) < 2:
+        if not (settling_steps(self.observer.concept, values) and values["steer"]) or len(self.observer.target) < 2:
             return None
         images = self.populations.images
         reading = ImpliedShares(
@@ -224,7 +224,8 @@ class Course:
     def _check(self, settled: int) -> Callable[[], Counts] | None:
         """Counts the classes in some images, where it is time."""
         place = settled // EVERY
-        sizes = check_sizes(int(self.values["settle"]), int(self.values["checks"]))
+        settle = settling_steps(self.observer.concept, self.values)
+        sizes = check_sizes(settle, int(self.values["checks"]))
         if place not in sizes:
             return None
 
@@ -251,7 +252,7 @@ class Course:
             beta=values["beta"],
             learning_rate=values["rate"],
             max_steps=int(values["steps"]),
-            settle_steps=settles(self.observer.concept, values),
+            settle_steps=settling_steps(self.observer.concept, values),
             populations_per_step=int(values["batch"]),
             rank=int(values["rank"]),
             sft_weight=0.0 if loss == "sft" else values["sft"],

@@ -12,7 +12,7 @@ from evenhand.concepts.wordings import caption_of
 from evenhand.errors import InputError
 from evenhand.methods.fitting import Preview, Work
 from evenhand.methods.population_audits import WEIGHTS, wanted_baselines
-from evenhand.methods.population_sides import NAME, plan_of, settles, teaches
+from evenhand.methods.population_sides import NAME, plan_of, settling_steps, teaches
 from evenhand.methods.population_steering import EVERY, READ, check_sizes
 from evenhand.training.implied_shares import LEVELS
 from evenhand.training.losses import LOSSES
@@ -29,7 +29,7 @@ def work_of(preview: Preview, values: Mapping[str, Any]) -> list[Work]:
     concept = preview.setting.concept(values["concept"])
     rows = preview.rows(dataclasses.replace(concept, prompts=values["prompts"] or concept.prompts))
     plan = plan_of(concept, json.loads(values["target"]), rows, values, preview.setting.seed)
-    settle, side, draws = settles(concept, values), int(values["side"]), int(values["draws"])
+    settle, side, draws = settling_steps(concept, values), int(values["side"]), int(values["draws"])
     steps = int(values["steps"]) + settle
     per_step = int(values["batch"]) * 2 * side
     looks = 2 + -(-steps // (int(values["look"]) or steps))  # the plain model, each, and the kept adapter
