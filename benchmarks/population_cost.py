@@ -32,9 +32,10 @@ from evenhand.training.cache import (
     with_lessons,
     with_reference,
 )
+from evenhand.training.config import PopulationPreferenceConfig
 from evenhand.training.denoising import encode_prompts, errors, predictions
 from evenhand.training.lora import without_lora
-from evenhand.training.trainer import PopulationPreferenceConfig, PopulationPreferenceTrainer
+from evenhand.training.trainer import PopulationPreferenceTrainer
 
 VALUES = METHOD.read({"concept": "gender"})
 PUBLISHED_IMAGES, PUBLISHED_DRAWS = 66_000, 12_000

@@ -12,9 +12,9 @@ from test_trainer import trainer
 from tiny_preferences import Make
 
 from evenhand.errors import InputError
+from evenhand.training.config import PopulationPreferenceConfig
 from evenhand.training.losses import population, population_weights
 from evenhand.training.safeguards import clipped, clipped_losers, hold, winner_penalty
-from evenhand.training.trainer import PopulationPreferenceConfig
 
 
 def test_the_penalty_is_on_winners_that_got_worse_alone() -> None:

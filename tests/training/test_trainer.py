@@ -25,9 +25,10 @@ from evenhand.training.cache import (
     with_lessons,
     with_reference,
 )
+from evenhand.training.config import PopulationPreferenceConfig
 from evenhand.training.denoising import distances, noised, predictions, sampler_grid
 from evenhand.training.lora import without_lora
-from evenhand.training.trainer import PopulationPreferenceConfig, PopulationPreferenceTrainer, TrainingError
+from evenhand.training.trainer import PopulationPreferenceTrainer, TrainingError
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 

@@ -12,7 +12,8 @@ from tiny_pipelines import ready
 from tiny_preferences import preferences
 
 from evenhand.host.host import Host
-from evenhand.training.trainer import PopulationPreferenceConfig, PopulationPreferenceTrainer
+from evenhand.training.config import PopulationPreferenceConfig
+from evenhand.training.trainer import PopulationPreferenceTrainer
 
 if __name__ == "__main__":
     torch.set_num_threads(1)

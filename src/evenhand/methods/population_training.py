@@ -20,13 +20,16 @@ from evenhand.methods.population_sides import NAME, settling_steps
 from evenhand.methods.population_steering import EVERY, Steering, check_sizes, readable
 from evenhand.methods.quick_images import QuickPlan
 from evenhand.training.cache import PreferenceData
+from evenhand.training.config import PopulationPreferenceConfig
 from evenhand.training.implied_shares import ImpliedShares
 from evenhand.training.lora import without_lora
 from evenhand.training.populations import Plan, Populations
 from evenhand.training.rate import settling_part
-from evenhand.training.trainer import PopulationPreferenceConfig, PopulationPreferenceTrainer, TrainingError
+from evenhand.training.trainer import PopulationPreferenceTrainer, TrainingError
 
 _SAVE_EVERY = 100
+_AVERAGED = 4
+"""The adapter is the mean of those over the last of so many parts of settling, in which its rate falls."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -245,14 +248,15 @@ class Course:
         return look
 
     def _config(self, folder: Path, loss: str) -> PopulationPreferenceConfig:
-        values = self.values
+        values, settling = self.values, settling_steps(self.observer.concept, self.values)
         return PopulationPreferenceConfig(
             output_dir=folder,
             loss=loss,
             beta=values["beta"],
             learning_rate=values["rate"],
             max_steps=int(values["steps"]),
-            settle_steps=settling_steps(self.observer.concept, values),
+            settle_steps=settling,
+            average_steps=settling // _AVERAGED,
             populations_per_step=int(values["batch"]),
             rank=int(values["rank"]),
             sft_weight=0.0 if loss == "sft" else values["sft"],
