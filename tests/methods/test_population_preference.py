@@ -163,21 +163,41 @@ def test_an_adapter_that_shows_less_of_what_was_asked_for_is_not_kept(host: Host
         fitted(host, Judge([0.9, 0.5, 0.5, 0.5], recognised=[1.0, 0.9, 0.9, 0.9]))
 
 
-def test_the_kept_adapter_is_looked_at_once_more_on_seeds_of_its_own(host: Host) -> None:
-    seen: list[set[int]] = []
-    judge = Judge([0.9, 0.6, 0.5, 0.9, 0.55])
+def remembering(judge: Judge) -> list[list[Request]]:
+    """What the judge is shown from now on."""
+    seen: list[list[Request]] = []
     read = judge.read
 
     def remembered(samples: Sequence[Sample], concepts: Sequence[Any]) -> list[tuple[str | None, ...]]:
-        seen.append({one.request.seed for one in samples})
+        seen.append([one.request for one in samples])
         return read(samples, concepts)
 
     judge.read = remembered  # type: ignore[method-assign]
+    return seen
+
+
+def test_the_kept_adapter_is_looked_at_once_more_on_seeds_of_its_own(host: Host) -> None:
+    judge = Judge([0.9, 0.6, 0.5, 0.9, 0.55])
+    looks = remembering(judge)
     effect = fitted(host, judge).card.effect
+    seen = [{one.seed for one in some} for some in looks]
     assert effect["kept"]["step"] == 4
     # 11 of 20 in either row: the square of .05 less .55 x .45 / 19 is below 0
     assert effect["kept"]["deviation"] == 0.0
     assert not seen[-1] & set().union(*seen[:-1])
+
+
+def test_two_of_three_images_of_a_check_have_the_noise_of_every_prompt(host: Host) -> None:
+    judge = Judge([0.9, 0.6, 0.5])
+    seen = remembering(judge)
+    fitted(host, judge, steps="2", settle="22", checks="32")
+    # first the populations, then of either row 8 images at the first reading and 24 at the other; a look has 20
+    checks = [some for some in seen[1:] if len(some) != 2 * 20]
+    assert [len(some) for some in checks] == [2 * 8, 2 * 24]
+    for some in checks:
+        nurse, baker = ([one.seed for one in some if one.row == row] for row in ROWS)
+        assert [one == other for one, other in zip(nurse, baker, strict=True)] == [k % 3 < 2 for k in range(len(nurse))]
+        assert len(set(nurse)) == len(nurse)
 
 
 class _Killed(BaseException):

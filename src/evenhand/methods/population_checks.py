@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from evenhand.methods.quick_images import chances_by_prompt
+from evenhand.methods.shared_noises import counted
 
 Shares = Mapping[str, Mapping[str, float]]
 """Prompt row -> class -> share."""
@@ -65,17 +66,23 @@ def worth_of(quick: Labels, whole: Labels, names: Sequence[str]) -> Counts:
 
     Args:
         quick: in few steps; the first ones from the noises of `whole`.
-        whole: in all steps.
+        whole: in all steps; of every row as many, some from noises that all rows share (`shared_noises`).
         names: the classes.
     """
     pairs = {row: list(zip(quick.get(row, ()), seen, strict=False)) for row, seen in whole.items()}
     further = {row: list(quick.get(row, ()))[len(seen) :] for row, seen in whole.items()}
-    chances, found = chances_by_prompt(pairs, further, names), {}
-    for row, seen in whole.items():
-        counted = np.array([seen.count(name) for name in names])
-        counted = counted + np.array([further[row].count(name) for name in names]) @ chances[row]
-        found[row] = dict(zip(names, counted.tolist(), strict=True))
-    return found
+    chances, itself = chances_by_prompt(pairs, further, names), np.eye(len(names))
+    votes = {
+        row: np.concatenate([_votes(seen, names, itself), _votes(further[row], names, chances[row])])
+        for row, seen in whole.items()
+    }
+    return {row: dict(zip(names, some.tolist(), strict=True)) for row, some in counted(votes).items()}
+
+
+def _votes(labels: Sequence[str | None], names: Sequence[str], worth: np.ndarray) -> np.ndarray:
+    """(images, classes): what each image counts for; nothing where its class cannot be told."""
+    known = dict(zip(names, worth, strict=True))
+    return np.array([np.zeros(len(names)) if one is None else known[one] for one in labels]).reshape(-1, len(names))
 
 
 def shifted(shares: Mapping[str, float], bias: Mapping[str, float]) -> dict[str, float]:

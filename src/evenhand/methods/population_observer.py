@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from evenhand.host.sites import Attachable
 from evenhand.methods.fitting import Fitting
 from evenhand.methods.population_seen import Seen
 from evenhand.methods.population_sides import NAME, other_rows, specific_prompts
+from evenhand.methods.shared_noises import is_shared
 from evenhand.metrics.content import Row
 from evenhand.metrics.deviation import deviation
 from evenhand.metrics.intervals import clopper_pearson, clopper_pearson_upper
@@ -102,7 +104,8 @@ class Observer:
     def labels(self, number: int, images: int, steps: int | None = None) -> dict[str, list[str | None]]:
         """Row -> the class that is perceived in each image of a neutral prompt, with whatever the denoiser is now.
 
-        Made in the fastest type of the device, whatever the weights have: it changes next to no class.
+        Made in the fastest type of the device, whatever the weights have: it changes next to no class. Two of
+        three noises are those of every prompt (`shared_noises`).
 
         Args:
             number: of the look.
@@ -111,7 +114,12 @@ class Observer:
 
         Cost: images per row.
         """
-        requests = self._neutral(number, images)
+        requests = [
+            dataclasses.replace(one, seed=self._seed_of("every prompt", str(number), one.index))
+            if is_shared(one.index)
+            else one
+            for one in self._neutral(number, images)
+        ]
         with autocast(self.fitting.host.device):
             samples = self.fitting.make((), requests, steps)
         found: dict[str, list[str | None]] = {row.name: [] for row in self._rows}
@@ -171,7 +179,10 @@ class Observer:
         ]
 
     def _request(self, row: str, prompt: str, index: int, look: str) -> Request:
-        return Request(row=row, prompt=prompt, index=index, seed=image_seed(self._seed, "stop", f"{row} {look}", index))
+        return Request(row=row, prompt=prompt, index=index, seed=self._seed_of(row, look, index))
+
+    def _seed_of(self, row: str, look: str, index: int) -> int:
+        return image_seed(self._seed, "stop", f"{row} {look}", index)
 
     def _pictures(self, samples: Sequence[Sample], labels: Sequence[str | None], *, pixels: bool) -> dict[str, Row]:
         """Samples as features by row; arrays are empty where the fit judge gives none."""
