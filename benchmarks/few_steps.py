@@ -10,12 +10,11 @@ give.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import sys
 
 import numpy as np
-from occupations import requests_of_occupations
+from occupations import read_options, requests_of_occupations
 
 from evenhand.concepts.library import load_concept
 from evenhand.host.host import Host
@@ -32,11 +31,7 @@ STEPS = (12, 9, 6)
 
 def main() -> None:
     """Make, read and compare."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--with", dest="arms", action="append", default=[], help="as in `evenhand audit`")
-    parser.add_argument("--images", type=int, default=16, help="of each occupation")
-    parser.add_argument("--seed", type=int, default=77, help="run seed")
-    options = parser.parse_args()
+    options = read_options(__doc__, images=16)
     host, judge = Host.wrap(load_pipeline(str(MODEL_DIRECTORY))), load_judge("convnet")
     requests = requests_of_occupations(options.images, options.seed, "fit")
     concepts, settings = [load_concept("gender"), load_concept("skin")], host.default_settings()

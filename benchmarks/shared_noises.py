@@ -9,12 +9,11 @@ for gender and for tones: the mean correlation between two occupations over the 
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import sys
 
 import numpy as np
-from occupations import requests_of_occupations
+from occupations import read_options, requests_of_occupations
 
 from evenhand.concepts.allocation import image_seed
 from evenhand.concepts.library import load_concept
@@ -32,11 +31,7 @@ from evenhand.watch import Silent
 
 def main() -> None:
     """Make, read and correlate."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--with", dest="arms", action="append", default=[], help="as in `evenhand audit`")
-    parser.add_argument("--images", type=int, default=64, help="of each occupation")
-    parser.add_argument("--seed", type=int, default=77, help="run seed")
-    options = parser.parse_args()
+    options = read_options(__doc__, images=64)
     host, judge = Host.wrap(load_pipeline(str(MODEL_DIRECTORY))), load_judge("convnet")
     requests = [
         dataclasses.replace(one, seed=image_seed(options.seed, "fit", "every prompt", one.index))
