@@ -23,7 +23,7 @@ class PopulationPreferenceConfig:
         max_steps: optimiser steps.
         settle_steps: further steps at half of `learning_rate`, which falls linearly to 0 over their last quarter; 0 is
             off.
-        average_steps: the adapter that is left is the mean of those after so many last steps; 0 is off.
+        average_steps: the adapter that is left is the mean of those after each of so many last steps; 0 is off.
         populations_per_step: pairs of populations for each, over all processes.
         micro_batch: images of one denoiser call; a population that does not fit is taken apart for the losses that
             allow it exactly (`population`).
