@@ -147,10 +147,13 @@ def test_checks_are_made_in_few_steps_for_the_most_part(host: Host) -> None:
         )
         return METHOD.fit(longer, plan.values).card.effect["evaluations"]
 
-    # for each of two rows 16 images of 12 steps at the first reading and 48 at the other: of them 4 and 12 whole ones
-    # (here of 2 steps), and in 6 steps what the others would have cost, 24 and 72 images, of which as many repeat the
-    # whole ones; guided, so twice
-    assert spent("64") - spent("0") == 2 * ((4 + 12) * 2 + (24 + 72) * 6) * 2
+    # for each of two rows 4 and 12 images of 12 steps at the two readings and 48 at the end: of them 1, 3 and 12 whole
+    # ones (here of 2 steps), and in 6 steps what the others would have cost, 6, 18 and 72 images, of which as many
+    # repeat the whole ones; a last batch of several is filled up to 8; guided, so twice
+    images = ((2 + 6 + 24) * 2 + (16 + 40 + 144) * 6) * 2
+    # the trained model is read once more, 4 winners of each row at 3 levels, and taught what it misses in 80 steps of 3
+    # images of each row and 16 that hold it: each predicted, then trained on, and the 6 under the names of 2 classes
+    assert spent("64") - spent("0") == images + 2 * 4 * 3 + 80 * (2 * (6 + 16) + 6 * 2)
 
 
 def test_it_stops_when_the_upper_limit_is_low_enough(host: Host) -> None:
@@ -191,9 +194,9 @@ def test_two_of_three_images_of_a_check_have_the_noise_of_every_prompt(host: Hos
     judge = Judge([0.9, 0.6, 0.5])
     seen = remembering(judge)
     fitted(host, judge, steps="2", settle="22", checks="32")
-    # first the populations, then of either row 8 images at the first reading and 24 at the other; a look has 20
+    # first the populations, then of either row 2 and 6 images at the two readings and 24 at the end; a look has 20
     checks = [some for some in seen[1:] if len(some) != 2 * 20]
-    assert [len(some) for some in checks] == [2 * 8, 2 * 24]
+    assert [len(some) for some in checks] == [2 * 2, 2 * 6, 2 * 24]
     for some in checks:
         nurse, baker = ([one.seed for one in some if one.row == row] for row in ROWS)
         assert [one == other for one, other in zip(nurse, baker, strict=True)] == [k % 3 < 2 for k in range(len(nurse))]
@@ -263,20 +266,30 @@ def test_saved_and_loaded_it_makes_the_same_images(host: Host, tmp_path: Path) -
     assert all((one == two).all() for one, two in zip(first, second, strict=True))
 
 
-def test_a_training_that_settles_reads_its_shares_and_goes_on_after_a_kill(host: Host, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "after",
+    [
+        16 + 40 + 2 + 30,  # in the look after 12 steps
+        16 + 40 + 2 + 40 + 2 + 3,  # among the images of the trained model
+        16 + 40 + 2 + 40 + 2 + 4 + 30,  # in the look at what they taught
+    ],
+)
+def test_a_training_that_settles_reads_its_shares_and_goes_on_after_a_kill(
+    host: Host, tmp_path: Path, after: int
+) -> None:
     (plan,) = METHOD.plans(Setting(), METHOD.read({**SMALL, "steps": "2", "settle": "22", "look": "12", "checks": "3"}))
     assert METHOD.fit is not None
     shares = [0.9, 0.6, 0.5, 0.5]
     whole = METHOD.fit(dataclasses.replace(fitting(host, Judge(shares)), scratch=tmp_path / "whole"), plan.values)
     readings = json.loads((tmp_path / "whole" / "readings.json").read_text("utf-8"))["readings"]
-    assert list(readings) == ["2", "22"]
+    assert list(readings) == ["2", "22", "24"]
     assert {row: set(some) for row, some in readings["2"].items()} == {row: {"female", "male"} for row in ROWS}
-    judge, left = Judge(shares), 16 + 40 + 2 + 30
+    judge, left = Judge(shares), after
 
     def make(attached: Sequence[Any], requests: Sequence[Request], steps: int | None = None) -> list[Sample]:
         nonlocal left
         left -= len(requests)
-        if left < 0:  # in the look after 12 steps
+        if left < 0:
             raise _Killed
         return fitting(host, judge).make(attached, requests, steps)
 

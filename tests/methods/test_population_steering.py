@@ -216,19 +216,31 @@ def test_images_correct_what_is_read_from_then_on(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settle", "images", "sizes"),
     [
-        (480, 512, {0: 32, 9: 96, 16: 384}),
-        (480, 256, {0: 16, 9: 48, 16: 192}),
-        (100, 64, {0: 4, 1: 12, 3: 48}),
-        (22, 64, {0: 16, 1: 48}),  # of two readings the first has both of the smaller parts
-        (20, 64, {0: 64}),
-        (480, 1, {0: 1, 9: 1, 16: 1}),
+        (480, 512, {0: 32, 12: 96, 24: 384}),
+        (360, 320, {0: 20, 9: 60, 18: 240}),
+        (100, 64, {0: 4, 2: 12, 5: 48}),
+        (22, 64, {0: 4, 1: 12, 2: 48}),
+        (20, 64, {0: 16, 1: 48}),  # the only reading has both of the smaller parts
+        (480, 1, {0: 1, 12: 1, 24: 1}),
         (480, 0, {}),
     ],
 )
-def test_few_images_check_the_first_reading_and_most_one_that_is_near_the_end(
+def test_few_images_check_the_first_reading_and_most_the_trained_model(
     settle: int, images: int, sizes: dict[int, int]
 ) -> None:
     assert check_sizes(settle, images) == sizes
+
+
+def test_what_is_missing_is_the_logarithm_of_wanted_over_read_shares(tmp_path: Path) -> None:
+    class Uneven:
+        def read(self, denoiser: Any) -> dict[str, list[float]]:
+            return {"nurse": [0.8, 0.2], "baker": [0.5, 0.5]}
+
+    source: Any = Uneven()
+    one = Steering(tmp_path, source, winners("nurse", "baker")[1], EVEN, ONCE)
+    one.take(20, None)
+    assert one.missing(20)["nurse"] == pytest.approx([math.log(0.5 / 0.8), math.log(0.5 / 0.2)])
+    assert one.missing(20)["baker"] == [0.0, 0.0]
 
 
 def test_as_many_winners_of_a_class_are_read_as_the_target_wants() -> None:

@@ -70,10 +70,10 @@ METHOD = Method(
         _number("teach", "1 trains winners towards what the model predicts under their own prompts; 0 is off", "1"),
         _number("rate", "learning rate", "0.001"),
         _number("steps", "of the optimiser, at most", "200"),
-        _number("settle", "further steps at half the rate, in which shares are read and steered; 0 is off", "480"),
+        _number("settle", "further steps at half the rate, in which shares are read and steered; 0 is off", "360"),
         _number("steer", "gain by which what a prompt misses weights its winners; 0 is off", "0.7"),
         _number(
-            "checks", "images per prompt that correct what predictions imply while it settles, in all; 0 is off", "256"
+            "checks", "images per prompt that correct what predictions imply while it settles, in all; 0 is off", "320"
         ),
         _number("batch", "pairs of populations for each", "4"),
         _number("rank", "of the LoRA", "16"),

@@ -33,17 +33,17 @@ READ = 16
 """Winners of each prompt row that are read, at most."""
 _NOW, _EACH = 16.0, 0.25
 """How many times the last reading counts, and each of all."""
-_CHECKS = ((0.0, 1 / 16), (3 / 8, 3 / 16), (2 / 3, 3 / 4))
+_CHECKS = ((0.0, 1 / 16), (1 / 2, 3 / 16), (1.0, 3 / 4))
 """Where in the steps that settle images check a reading, and the part of them that does."""
 _KEPT = 0.5
 """Part of their worth that earlier images keep at a check, since the model was trained on."""
 
 
 def check_sizes(settle: int, images: int) -> dict[int, int]:
-    """Number of each reading that images check, and how many of each prompt's: few at first, most towards the end.
+    """Number of each reading that images check, and how many of each prompt's: few at first, most at the end.
 
     What predictions imply is off by more or less as the model moves, so images made early say little of what is left
-    at the end. After the last ones there are still steps enough for what they ask for.
+    at the end. What the last ones, of the trained model, ask for is taught at once (`population_finish`).
 
     Args:
         settle: steps in which the training settles.
@@ -122,6 +122,13 @@ class Steering:
         """
         known = [shares for at, shares in sorted(self.readings.items()) if at <= step]
         return steered(data, self._images, known, self._target, self._gain, part)
+
+    def missing(self, step: int) -> dict[str, list[float]]:
+        """Prompt row -> for each class of the target, the logarithm of its wanted over its read share at a step."""
+        return {
+            row: [_missed(some[name], share) for name, share in self._target.items()]
+            for row, some in self.readings[step].items()
+        }
 
 
 def steered(

@@ -13,6 +13,7 @@ from evenhand.errors import DeclinedError
 from evenhand.methods.fitting import Fitting
 from evenhand.methods.population_checks import Counts, worth_of
 from evenhand.methods.population_data import DataBuilder
+from evenhand.methods.population_finish import asked_of, finish, take_up
 from evenhand.methods.population_looks import Limits, Look, Looks, look_at
 from evenhand.methods.population_observer import CHECKS, FRESH, Observer
 from evenhand.methods.population_seen import Seen
@@ -163,6 +164,8 @@ class Course:
             good = False
             if steering:
                 self._steer(steering, trainer)
+                if trainer.step == end and self.values["checks"]:
+                    self._finish(steering, trainer)
             if trainer.step % every == 0 or trainer.step == end:
                 limit = looks.take(trainer.step, trainer.lora)
                 good = until is None and limit <= self.values["limit"]
@@ -218,6 +221,16 @@ class Course:
             self.fitting.watcher.say(f"step {trainer.step}: the predictions imply shares that miss by {missed:.3f}")
             trainer.data = self._steered(steering, trainer)
 
+    def _finish(self, steering: Steering, trainer: PopulationPreferenceTrainer) -> None:
+        """Teach what images of the trained adapter say that shares still miss; once, also after a kill."""
+        if take_up(trainer):
+            return
+        host, watcher = self.fitting.host, self.fitting.watcher
+        missed = steering.take(trainer.step, host.denoiser, self._check(trainer.config.settle_steps))
+        watcher.say(f"step {trainer.step}: images say that shares miss by {missed:.3f}; this is taught at last")
+        asked = asked_of(steering.missing(trainer.step), self.data, self.populations.images, self.plan)
+        finish(trainer, asked, host.pipe.scheduler, host.family.timesteps_per_unit, watcher)
+
     def _steered(self, steering: Steering, trainer: PopulationPreferenceTrainer) -> PreferenceData:
         """The data with the weights that the last reading asks for, at the rate that the model had there."""
         read = (trainer.step - trainer.config.max_steps) // EVERY * EVERY
@@ -226,7 +239,7 @@ class Course:
 
     def _check(self, settled: int) -> Callable[[], Counts] | None:
         """Counts the classes in some images, where it is time."""
-        place = settled // EVERY
+        place = -(-settled // EVERY)
         settle = settling_steps(self.observer.concept, self.values)
         sizes = check_sizes(settle, int(self.values["checks"]))
         if place not in sizes:

@@ -14,6 +14,7 @@ from evenhand.methods.fitting import Preview, Work
 from evenhand.methods.population_audits import WEIGHTS, wanted_baselines
 from evenhand.methods.population_sides import NAME, plan_of, settling_steps, teaches
 from evenhand.methods.population_steering import EVERY, READ, check_sizes
+from evenhand.training.finishing import FinishConfig
 from evenhand.training.implied_shares import LEVELS
 from evenhand.training.losses import LOSSES
 
@@ -59,18 +60,26 @@ def work_of(preview: Preview, values: Mapping[str, Any]) -> list[Work]:
     if settle and values["steer"] and len(plan.words) > 1:
         times = -(-settle // EVERY)
         read = len(rows) * min(READ, side * plan.populations) * len(LEVELS)
+        times += bool(values["checks"])
         found.append(Work(what=f"shares that are read, {times} times", rows=read * (times + len(plan.words))))
         if values["checks"]:
             sizes = check_sizes(settle, int(values["checks"]))
             images = sum(sizes.values()) * len(rows)
             what = f"images that check them, {len(sizes)} times, most in few steps but counted as whole ones"
-            found.append(Work(what=what, images=images, at_most=True))
+            found += [Work(what=what, images=images, at_most=True), _finishing(len(rows), len(plan.words))]
     if values["refresh"]:
         times = (steps - 1) // int(values["refresh"])
         anew = times * plan.images // 2
         found.append(Work(what=f"losers made anew, {times} times", images=anew, rows=anew * draws, at_most=True))
     names = wanted_baselines(values["against"], values["loss"], concept)
     return found + _beside(values, len(rows), controls, one_look, steps, per_step, names)
+
+
+def _finishing(rows: int, classes: int) -> Work:
+    config = FinishConfig()
+    taught, images = config.steps * config.each * rows, config.steps * (config.each * rows + config.held)
+    what = f"what they miss is taught at last, {config.steps} steps"
+    return Work(what=what, rows=images + classes * taught, differentiated=images, at_most=True)
 
 
 def _beside(

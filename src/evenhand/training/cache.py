@@ -80,9 +80,13 @@ class PreferenceData:
 
     def noised(self, scheduler: Any, rows: torch.Tensor, draw: int) -> Noised:
         """Images at their pair's draw: a winner and its loser share timestep and noise, other pairs have their own."""
-        noise = torch.stack([self._noise(int(self.pair[row]), draw) for row in rows])
-        times = self.timesteps[self.pair[rows], draw]
-        return noised(scheduler, self.prediction, self.latents[rows].float(), noise, times)
+        return self.noised_each(scheduler, rows, torch.full((len(rows),), draw))
+
+    def noised_each(self, scheduler: Any, rows: torch.Tensor, draws: torch.Tensor) -> Noised:
+        """As `noised`, each image at a draw of its own, (images,)."""
+        pairs = self.pair[rows]
+        noise = torch.stack([self._noise(int(pair), int(draw)) for pair, draw in zip(pairs, draws, strict=True)])
+        return noised(scheduler, self.prediction, self.latents[rows].float(), noise, self.timesteps[pairs, draws])
 
     def _noise(self, pair: int, draw: int) -> torch.Tensor:
         seed = draw_seed(self.seed, pair, draw)

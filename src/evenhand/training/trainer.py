@@ -76,12 +76,12 @@ class PopulationPreferenceTrainer:
         self._accelerator = Accelerator(cpu=next(denoiser.parameters()).device.type == "cpu")
         self._share = self._own_share()
         self.denoiser = denoiser
-        self._learning = add_lora(denoiser, rank=config.rank, targets=config.targets, seed=config.seed)
+        self.learning = add_lora(denoiser, rank=config.rank, targets=config.targets, seed=config.seed)
         if config.gradient_checkpointing:
             denoiser.enable_gradient_checkpointing()
-        self._optimiser = torch.optim.AdamW(self._learning, lr=config.learning_rate, weight_decay=0.0)
+        self._optimiser = torch.optim.AdamW(self.learning, lr=config.learning_rate, weight_decay=0.0)
         self._prepared = self._accelerator.prepare_model(denoiser)
-        self._mean = LastMean(self._learning, after=config.last_step - config.average_steps, last=config.last_step)
+        self._mean = LastMean(self.learning, after=config.last_step - config.average_steps, last=config.last_step)
         self._load()
 
     def train(self) -> list[dict[str, float]]:
@@ -132,7 +132,7 @@ class PopulationPreferenceTrainer:
         if not self._accelerator.is_main_process:
             return
         tensors = {f"lora.{name}": value for name, value in self.lora().items()}
-        for number, parameter in enumerate(self._learning):
+        for number, parameter in enumerate(self.learning):
             for key, value in self._optimiser.state.get(parameter, {}).items():
                 tensors[f"optimiser.{number}.{key}"] = value
         tensors |= self._mean.tensors()
@@ -201,7 +201,7 @@ class PopulationPreferenceTrainer:
         loss, rewards = self._backward(rows, draw)
         held = self._backward_prior()
         loss += held.pop("prior_loss", 0.0)
-        norm = float(torch.nn.utils.clip_grad_norm_(self._learning, self.config.max_grad_norm))
+        norm = float(torch.nn.utils.clip_grad_norm_(self.learning, self.config.max_grad_norm))
         if not (math.isfinite(loss) and math.isfinite(norm)):
             self._fail()
         self._optimiser.step()
