@@ -63,7 +63,7 @@ def test_a_safeguard_is_exact_in_micro_batches(make: Make, tmp_path: Path, safeg
     for size in (64, 3):
         one = trainer(host, data, tmp_path / str(size), micro_batch=size, safeguard=safeguard, sft_weight=0.1)
         loss, _ = one._backward(torch.cat([data.rows_of(0), data.rows_of(3)]), draw=1)
-        found.append((loss, [parameter.grad for parameter in one._learning]))
+        found.append((loss, [parameter.grad for parameter in one.learning]))
         one.close()
     assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)
     assert all(torch.allclose(*pair, rtol=1e-3, atol=1e-7) for pair in zip(found[0][1], found[1][1], strict=True))

@@ -143,7 +143,7 @@ def test_micro_batches_give_the_exact_population_loss(make: Make, tmp_path: Path
     for size in (64, 3):
         one = trainer(host, data, tmp_path / str(size), micro_batch=size, max_steps=2, callbacks=())
         one._backward(torch.cat([data.rows_of(0), data.rows_of(3)]), draw=1)
-        found.append([parameter.grad for parameter in one._learning])
+        found.append([parameter.grad for parameter in one.learning])
         one.close()
     assert any(bool((grad != 0).any()) for grad in found[0])
     assert all(torch.allclose(*pair, rtol=1e-3, atol=1e-7) for pair in zip(*found, strict=True))
@@ -226,7 +226,7 @@ def test_the_reference_is_the_model_with_its_adapter_off(make: Make, tmp_path: P
         found = with_reference(blank, *arguments, of=rows).reference
     assert torch.allclose(found[rows], data.reference[rows], rtol=1e-5)
     assert float(found.abs().sum()) == pytest.approx(float(found[rows].sum()))  # no other row was touched
-    assert one._learning[0].requires_grad  # and it goes on learning
+    assert one.learning[0].requires_grad  # and it goes on learning
     assert any(bool((value != 0).any()) for name, value in one.lora().items() if "lora_B" in name)
 
 
@@ -320,7 +320,7 @@ def test_a_weight_of_a_winner_is_how_often_it_counts(make: Make, tmp_path: Path)
             host, dataclasses.replace(data, weight=weights), tmp_path / str(weight), sft_weight=1.0, beta=1e-9
         )
         one._backward(data.rows_of(0), draw=0)
-        found.append(torch.cat([parameter.grad.flatten() for parameter in one._learning if parameter.grad is not None]))
+        found.append(torch.cat([parameter.grad.flatten() for parameter in one.learning if parameter.grad is not None]))
         one.close()
     assert torch.allclose(found[2] - found[1], found[1] - found[0], rtol=1e-3, atol=1e-7)
     assert not torch.allclose(found[1], found[0], rtol=1e-3, atol=1e-7)
@@ -332,7 +332,7 @@ def test_micro_batches_are_exact_for_lessons_too(make: Make, tmp_path: Path) -> 
     for size in (64, 3):
         one = trainer(host, data, tmp_path / str(size), micro_batch=size, sft_weight=2.0)
         loss, _ = one._backward(torch.cat([data.rows_of(0), data.rows_of(3)]), draw=1)
-        found.append((loss, [parameter.grad for parameter in one._learning]))
+        found.append((loss, [parameter.grad for parameter in one.learning]))
         one.close()
     assert found[0][0] == pytest.approx(found[1][0], rel=1e-4)
     assert all(torch.allclose(*pair, rtol=1e-3, atol=1e-7) for pair in zip(found[0][1], found[1][1], strict=True))
