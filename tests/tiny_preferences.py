@@ -10,7 +10,7 @@ from evenhand.host.families import prediction_type
 from evenhand.host.host import Host
 from evenhand.host.runs import Runs, run
 from evenhand.training.cache import PreferenceData, draw_timesteps, pair_numbers, with_reference
-from evenhand.training.denoising import encode_prompts
+from evenhand.training.denoising import Conditions, encode_prompts
 
 Make = Callable[..., tuple[Host, PreferenceData]]
 """Of the fixture `make`: family name -> a host of its tiny pipeline, and preferences on it."""
@@ -42,6 +42,36 @@ def preferences(host: Host, *, populations: int = 4, side: int = 2, draws: int =
         prediction=prediction_type(host.pipe),
     )
     return with_reference(data, host.denoiser, host.pipe.scheduler, host.family.timesteps_per_unit)
+
+
+def of_winners(
+    latents: torch.Tensor, prompt: list[int], own: list[int], timesteps: torch.Tensor, conditions: Conditions
+) -> PreferenceData:
+    """Winners alone, each a population of its own, of a model that needs no pipeline.
+
+    Args:
+        latents: (images, ...).
+        prompt: number of the neutral prompt of each.
+        own: number of the prompt that made each.
+        timesteps: (images, draws).
+        conditions: of the prompts.
+    """
+    numbers = torch.arange(len(latents))
+    return PreferenceData(
+        latents=latents,
+        winner=torch.ones(len(latents), dtype=torch.bool),
+        population=numbers,
+        pair=numbers,
+        prompt=torch.tensor(prompt),
+        own=torch.tensor(own),
+        timesteps=timesteps,
+        reference=torch.zeros(len(latents), timesteps.shape[1]),
+        taught=torch.zeros(0),
+        weight=torch.ones(len(latents)),
+        conditions=conditions,
+        seed=0,
+        prediction="epsilon",
+    )
 
 
 def _latent_shape(host: Host) -> tuple[int, ...]:

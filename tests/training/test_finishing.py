@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from test_trainer import trainer
-from tiny_preferences import Make
+from tiny_preferences import Make, of_winners
 
 from evenhand.training.cache import PreferenceData
 from evenhand.training.denoising import Conditions
@@ -76,25 +76,9 @@ def tabled(each: int = 6) -> tuple[Table, PreferenceData, Asked]:
         own += [first + 1 + k % len(mixture) for k in range(each)]
         named += [[first + 1 + k for k in range(len(mixture))]] * each
         said += [torch.tensor(mixture) @ classes, *classes]
-    count = len(prompts)
-    numbers = torch.arange(count)
-    data = PreferenceData(
-        latents=torch.randn(count, 6, generator=rng),
-        winner=torch.ones(count, dtype=torch.bool),
-        population=numbers,
-        pair=numbers,
-        prompt=torch.tensor(prompts),
-        own=torch.tensor(own),
-        timesteps=torch.full((count, 2), 700.0),
-        reference=torch.zeros(count, 2),
-        taught=torch.zeros(0),
-        weight=torch.ones(count),
-        conditions=Conditions(
-            tuple(map(str, range(len(said)))), {"number": torch.arange(len(said)).float()}, {}, "sample"
-        ),
-        seed=0,
-        prediction="epsilon",
-    )
+    count, numbers = len(prompts), torch.arange(len(said))
+    conditions = Conditions(tuple(map(str, numbers.tolist())), {"number": numbers.float()}, {}, "sample")
+    data = of_winners(torch.randn(count, 6, generator=rng), prompts, own, torch.full((count, 2), 700.0), conditions)
     groups = [row for row in MIXTURES for _ in range(each)]
     odds = {row: (0.5 / torch.tensor(mixture)).log() for row, mixture in MIXTURES.items()}
     return Table(torch.stack(said)), data, Asked(groups=groups, named=torch.tensor(named), odds=odds)

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
+from tiny_preferences import of_winners
 
-from evenhand.training.cache import PreferenceData
 from evenhand.training.denoising import Conditions
 from evenhand.training.implied_shares import LEVELS, ImpliedShares, Readable
 
@@ -39,24 +39,12 @@ def reader(shares: dict[str, list[float]], each: int = 3) -> ImpliedShares:
         named += [[len(said) + 1 + k for k in range(len(mixture))]] * each
         said += [torch.tensor(mixture) @ classes, *classes]
     count = len(prompts)
-    numbers = torch.arange(count)
-    data = PreferenceData(
-        latents=torch.randn(count, 6, generator=rng),
-        winner=torch.ones(count, dtype=torch.bool),
-        population=numbers,
-        pair=numbers,
-        prompt=torch.tensor(prompts),
-        own=torch.tensor(prompts),
-        timesteps=torch.zeros(count, 1),
-        reference=torch.zeros(count, 1),
-        taught=torch.zeros(0),
-        weight=torch.ones(count),
-        conditions=Conditions(tuple(map(str, range(len(said)))), {"said": torch.stack(said)}, {}, "sample"),
-        seed=0,
-        prediction="epsilon",
-    )
+    conditions = Conditions(tuple(map(str, range(len(said)))), {"said": torch.stack(said)}, {}, "sample")
+    data = of_winners(torch.randn(count, 6, generator=rng), prompts, prompts, torch.zeros(count, 1), conditions)
     groups = [row for row in shares for _ in range(each)]
-    return ImpliedShares(data, Readable(rows=numbers, groups=groups, named=torch.tensor(named)), SCHEDULER, 1.0)
+    return ImpliedShares(
+        data, Readable(rows=torch.arange(count), groups=groups, named=torch.tensor(named)), SCHEDULER, 1.0
+    )
 
 
 @pytest.mark.parametrize(
