@@ -10,9 +10,10 @@ import torch
 from safetensors.torch import load, save
 
 from evenhand.files import write_bytes
+from evenhand.methods.population_steering import named_prompts
 from evenhand.training.cache import PreferenceData
 from evenhand.training.finishing import Asked, FinishConfig, Finishing
-from evenhand.training.populations import Made, Plan, naming
+from evenhand.training.populations import Made, Plan
 from evenhand.training.trainer import PopulationPreferenceTrainer
 from evenhand.watch import Watcher
 
@@ -57,10 +58,8 @@ def asked_of(missing: Mapping[str, Sequence[float]], data: PreferenceData, image
         images: in whose order its rows are.
         plan: of the populations.
     """
-    prompts = {text: number for number, text in enumerate(data.conditions.prompts)}
-    words = [plan.words[name] for name, share in plan.target.items() if share > 0]
     return Asked(
         groups=[one.slot.row for one in images],
-        named=torch.tensor([[prompts[naming(one.slot.caption, some)] for some in words] for one in images]),
+        named=named_prompts(data, images, plan),
         odds={row: torch.tensor(some) for row, some in missing.items()},
     )

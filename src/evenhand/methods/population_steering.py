@@ -191,19 +191,30 @@ def readable(data: PreferenceData, images: Sequence[Made], plan: Plan) -> Readab
         images: in whose order its rows are.
         plan: of the populations.
     """
-    prompts = {text: number for number, text in enumerate(data.conditions.prompts)}
-    target = {name: share for name, share in plan.target.items() if share > 0}
+    target, named = {name: share for name, share in plan.target.items() if share > 0}, named_prompts(data, images, plan)
     left = {
         (row.name, name): max(1, round(share * min(READ, plan.side * plan.populations)))
         for row in plan.rows
         for name, share in target.items()
     }
-    rows, groups, named = [], [], []
+    rows, groups = [], []
     for place, one in enumerate(images):
         mine = (one.slot.row, one.label)
         if one.slot.winner and left.get(mine, 0):
             left[mine] -= 1
             rows.append(place)
             groups.append(one.slot.row)
-            named.append([prompts[naming(one.slot.caption, plan.words[name])] for name in target])
-    return Readable(rows=torch.tensor(rows), groups=groups, named=torch.tensor(named))
+    return Readable(rows=torch.tensor(rows), groups=groups, named=named[rows])
+
+
+def named_prompts(data: PreferenceData, images: Sequence[Made], plan: Plan) -> torch.Tensor:
+    """Numbers of the prompts that name each class of the target in an image's own wording, (images, classes).
+
+    Args:
+        data: as training reads it; its conditions hold every caption with the words of every class.
+        images: in whose order its rows are.
+        plan: of the populations.
+    """
+    prompts = {text: number for number, text in enumerate(data.conditions.prompts)}
+    words = [plan.words[name] for name, share in plan.target.items() if share > 0]
+    return torch.tensor([[prompts[naming(one.slot.caption, some)] for some in words] for one in images])

@@ -164,7 +164,7 @@ class Course:
             good = False
             if steering:
                 self._steer(steering, trainer)
-                if trainer.step == end and self.values["checks"]:
+                if trainer.step == config.last_step and self.values["checks"]:
                     self._finish(steering, trainer)
             if trainer.step % every == 0 or trainer.step == end:
                 limit = looks.take(trainer.step, trainer.lora)
