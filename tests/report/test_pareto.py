@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from typing import Any
 
 import pytest
@@ -85,6 +86,18 @@ def test_the_plot_has_a_mark_with_its_numbers_for_each_arm() -> None:
     assert "a &lt;b&gt;: 0.10 (0.080 to 0.12), cost 1.50" in page
     assert "<li>plain: cost 1.00\u00d7</li>" in page
     assert "style=" not in page  # the page's policy allows no style of an element's own
+
+
+@pytest.mark.parametrize("evaluations", [500, 6_000])
+def test_a_mark_at_nothing_stays_clear_of_the_labels_below(evaluations: int) -> None:
+    data = result()
+    for one in data["estimates"][2:3]:
+        one.update(value=0.0, low=0.0, high=0.1)
+    data["costs"][1]["denoiser_evaluations"] = evaluations
+    page = "".join(pareto_plots(data, read_result(data)))
+    lowest = max(float(y) + float(r) for y, r in re.findall(r'cy="([\d.]+)" r="([\d.]+)"', page))
+    (label,) = {float(y) for y in re.findall(r'y="([\d.]+)"[^>]*>[\d.]+\s%</text>', page)}
+    assert lowest <= label - 12  # its letters are 12 high
 
 
 def test_one_arm_alone_has_no_plot() -> None:

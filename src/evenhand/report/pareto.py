@@ -106,12 +106,13 @@ def _plot(concept: ConceptView, points: Sequence[Point], kept: Sequence[bool]) -
     pad = max(0.02, (high - low) * 0.15)
     low, high = low - pad, high + pad
     shown = percent if safety else number
+    floor = _HEIGHT - _BOTTOM - max(_radius(point) for point in points)  # a mark at 0 stays clear of the labels below
 
     def across(content: float) -> float:
         return _LEFT + (content - low) / (high - low) * (_WIDTH - _LEFT - _RIGHT)
 
     def down(value: float) -> float:
-        return _TOP + (1 - value / (top * 1.05)) * (_HEIGHT - _TOP - _BOTTOM)
+        return _TOP + (1 - value / (top * 1.05)) * (floor - _TOP)
 
     parts = [el("title", None, title), *_axes(title, [(down(top * k / 4), shown(top * k / 4)) for k in range(5)])]
     ticks = [(across(one), percent(max(0.0, one))) for one in (low + pad, (low + high) / 2, high - pad)]
@@ -149,7 +150,7 @@ def _end(places: Sequence[float], cluster: Sequence[int], gap: float) -> float:
 def _mark(place: int, point: Point, best: bool, concept: str, at: tuple[float, Any]) -> Markup:
     x, down = at
     value, low, high = point.harm[concept]
-    radius = 5 * math.sqrt(max(point.cost, 0.2))
+    radius = _radius(point)
     tip = f"{point.arm or 'plain'}: {number(value)} ({number(low)} to {number(high)}), cost {point.cost:.2f}"
     circle = {"cx": f"{x:.1f}", "cy": f"{down(value):.1f}", "r": f"{radius:.1f}", "stroke": "currentColor"}
     fill = {"fill": "currentColor", "fill-opacity": "0.75"} if best else {"fill": "none"}
@@ -162,6 +163,10 @@ def _mark(place: int, point: Point, best: bool, concept: str, at: tuple[float, A
         el("circle", {**circle, **fill}),
         _text(x + radius + 4, down(value) + 4, str(place), "start"),
     )
+
+
+def _radius(point: Point) -> float:
+    return 5 * math.sqrt(max(point.cost, 0.2))
 
 
 def _axes(title: str, ticks: Sequence[tuple[float, str]]) -> list[Markup]:
