@@ -226,11 +226,13 @@ def test_a_fit_that_was_killed_goes_on_and_ends_as_it_would_have(host: Host, tmp
 
         return dataclasses.replace(one, make=make, scratch=tmp_path)
 
-    judge = Judge([0.9, 0.6, 0.5, 0.9, 0.55])
+    judge, before = Judge([0.9, 0.6, 0.5, 0.9, 0.55]), host.evaluations
     with pytest.raises(_Killed):
         METHOD.fit(dying(judge), plan.values)
     left = 10_000
     found = METHOD.fit(dying(judge), plan.values)
+    assert found.card.effect["evaluations"] == host.evaluations - before >= whole.card.effect["evaluations"]
+    assert found.card.effect["evaluations_of_data"] == whole.card.effect["evaluations_of_data"]
     assert left == 10_000 - (5 * 40 + 16 - _done(after))
     assert found.card.effect["looks"] == whole.card.effect["looks"]
     assert all(torch.equal(found.tensors[name], value) for name, value in whole.tensors.items())

@@ -18,6 +18,7 @@ from evenhand.methods.population_looks import Limits
 from evenhand.methods.population_observer import Observer
 from evenhand.methods.population_sides import NAME, known_rows, other_rows, plan_of, teaches
 from evenhand.methods.population_training import Course, Trained
+from evenhand.methods.spent import Spent
 from evenhand.training.populations import Plan
 
 POPULATIONS = "populations.parquet"
@@ -53,24 +54,26 @@ def fit_population_preference(fitting: Fitting, values: Mapping[str, Any]) -> Fi
     frame = Frame.of(fitting.host)  # before an adapter changes what the weights are called
     with contextlib.ExitStack() as stack:
         folder = fitting.scratch or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        before = fitting.host.evaluations
-        course = _course(fitting, concept, plan, values, folder)
-        spent = fitting.host.evaluations - before
+        spent = Spent(fitting.host, folder)
+        course = _course(spent.counting(fitting), concept, plan, values, folder, spent)
+        of_data = spent.until("data")
         trained = course.train()
-        effect = {**_effect(course, trained), "evaluations_of_data": spent}
+        effect = {**_effect(course, trained), "evaluations_of_data": of_data}
         files = {}
         if values["sweep"]:
             effect["sweep"] = sweep(course, trained.lora, int(values["sweep"]))
         if names:
             effect["against"] = baselines(course, plan, trained, names)
             files[TABLE] = table_of(effect["against"]).encode()
-        effect["evaluations"] = fitting.host.evaluations - before
+        effect["evaluations"] = spent.total
         course.builder.store.export(folder / POPULATIONS)
         files |= {name: (folder / name).read_bytes() for name in (POPULATIONS, "log.jsonl")}
     return Fitted(trained.lora, _card(course, concept, plan, frame, effect), files)
 
 
-def _course(fitting: Fitting, concept: Concept, plan: Plan, values: Mapping[str, Any], folder: Path) -> Course:
+def _course(
+    fitting: Fitting, concept: Concept, plan: Plan, values: Mapping[str, Any], folder: Path, spent: Spent
+) -> Course:
     """Everything is kept in the folder as soon as it is there, so a fit that was killed goes on."""
     limits = Limits.of(values)
     observer = Observer(fitting, concept, plan, plan.target, values)
@@ -92,6 +95,7 @@ def _course(fitting: Fitting, concept: Concept, plan: Plan, values: Mapping[str,
         data=data,
         prior=builder.prior(others, int(values["prior"]), held, data),
         folder=folder,
+        spent=spent,
     )
 
 

@@ -20,6 +20,7 @@ from evenhand.methods.population_seen import Seen
 from evenhand.methods.population_sides import NAME, settling_steps
 from evenhand.methods.population_steering import EVERY, Steering, check_sizes, readable
 from evenhand.methods.quick_images import QuickPlan
+from evenhand.methods.spent import Spent
 from evenhand.training.cache import PreferenceData
 from evenhand.training.config import PopulationPreferenceConfig
 from evenhand.training.implied_shares import ImpliedShares
@@ -71,6 +72,7 @@ class Course:
         data: as training reads them.
         prior: images that are held; None for none.
         folder: of the fit.
+        spent: counts what it costs.
     """
 
     fitting: Fitting
@@ -83,6 +85,7 @@ class Course:
     data: PreferenceData
     prior: PreferenceData | None
     folder: Path
+    spent: Spent
 
     def train(self) -> Trained:
         """The training of the adapter that is saved; it stops where a look is good enough.
@@ -162,6 +165,7 @@ class Course:
 
         def after(trainer: PopulationPreferenceTrainer) -> bool:
             good = False
+            self.spent.keep()
             if steering:
                 self._steer(steering, trainer)
                 if trainer.step == config.last_step and self.values["checks"]:
