@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evenhand.concepts.prompts import PromptRow
@@ -47,32 +47,41 @@ def work_of(preview: Preview, values: Mapping[str, Any]) -> list[Work]:
     named = framed * len(plan.words)
     captions = framed + (named if taught or (specific and again) else 0) + (len(others) if made else 0)
     cached = (plan.images + taught + again) * draws
-    found = [
-        Work(what=f"populations of {len(rows)} prompts", images=plan.images),
-        Work(what="cache of prompts and the reference's errors", rows=captions + cached),
-        Work(what=f"training, {steps} steps of {per_step} images", differentiated=steps * per_step, at_most=True),
-        Work(what=f"{looks} looks of {one_look} images", images=looks * one_look + controls, at_most=True),
+    trained = [
+        Work(what=f"training, {steps} steps of {per_step} images", differentiated=steps * per_step, at_most=True)
     ]
-    if made:
-        found.append(Work(what="images that are held", images=made))
     if held:
-        found.append(Work(what="holding them", differentiated=8 * steps, at_most=True))
-    if settle and values["steer"] and len(plan.words) > 1:
-        times = -(-settle // EVERY)
-        read = len(rows) * min(READ, side * plan.populations) * len(LEVELS)
-        times += bool(values["checks"])
-        found.append(Work(what=f"shares that are read, {times} times", rows=read * (times + len(plan.words))))
-        if values["checks"]:
-            sizes = check_sizes(settle, int(values["checks"]))
-            images = sum(sizes.values()) * len(rows)
-            what = f"images that check them, {len(sizes)} times, most in few steps but counted as whole ones"
-            found += [Work(what=what, images=images, at_most=True), _finishing(len(rows), len(plan.words))]
+        trained.append(Work(what="holding them", differentiated=8 * steps, at_most=True))
+    trained += _steering(values, len(rows), len(plan.words), settle, plan.populations)
     if values["refresh"]:
         times = (steps - 1) // int(values["refresh"])
         anew = times * plan.images // 2
-        found.append(Work(what=f"losers made anew, {times} times", images=anew, rows=anew * draws, at_most=True))
+        trained.append(Work(what=f"losers made anew, {times} times", images=anew, rows=anew * draws, at_most=True))
+    found = [
+        Work(what=f"populations of {len(rows)} prompts", images=plan.images),
+        Work(what="cache of prompts and the reference's errors", rows=captions + cached),
+        *([Work(what="images that are held", images=made)] if made else []),
+        *trained,
+        Work(what=f"{looks} looks of {one_look} images", images=looks * one_look + controls, at_most=True),
+    ]
     names = wanted_baselines(values["against"], values["loss"], concept)
-    return found + _beside(values, len(rows), controls, one_look, steps, per_step, names)
+    return found + _beside(values, len(rows), controls, one_look, (looks - 2) * one_look, names, trained)
+
+
+def _steering(values: Mapping[str, Any], rows: int, classes: int, settle: int, populations: int) -> list[Work]:
+    """What steers a training that settles, and is taught at its end; nothing where it is off."""
+    if not (settle and values["steer"] and classes > 1):
+        return []
+    times = -(-settle // EVERY)
+    read = rows * min(READ, int(values["side"]) * populations) * len(LEVELS)
+    times += bool(values["checks"])
+    found = [Work(what=f"shares that are read, {times} times", rows=read * (times + classes))]
+    if values["checks"]:
+        sizes = check_sizes(settle, int(values["checks"]))
+        what = f"images that check them, {len(sizes)} times, most in few steps but counted as whole ones"
+        found.append(Work(what=what, images=sum(sizes.values()) * rows, at_most=True))
+        found.append(_finishing(rows, classes))
+    return found
 
 
 def _finishing(rows: int, classes: int) -> Work:
@@ -87,19 +96,19 @@ def _beside(
     rows: int,
     controls: int,
     look: int,
-    steps: int,
-    per_step: int,
+    looks: int,
     names: tuple[str, ...],
+    trained: Sequence[Work],
 ) -> list[Work]:
+    """What is asked for beside the adapter; other losses are trained as it is, and looked at as often on the way."""
     found = []
     if values["sweep"]:
         images = len(WEIGHTS) * (int(values["sweep"]) * rows + controls)
         found.append(Work(what=f"{len(WEIGHTS)} weights of the adapter", images=images))
-    losses = [name for name in names if name in LOSSES]
-    every = int(values["look"]) or steps
-    for name in losses:
-        found.append(Work(what=f"against {name}, training", differentiated=steps * per_step, at_most=True))
-        found.append(Work(what=f"against {name}, looks", images=-(-steps // every) * look, at_most=True))
+    for name in names:
+        if name in LOSSES:
+            found += [dataclasses.replace(one, what=f"against {name}, {one.what}") for one in trained]
+            found.append(Work(what=f"against {name}, looks", images=looks, at_most=True))
     if names:
         found.append(Work(what=f"table of {len(names) + 2} models", images=(len(names) + 2) * look))
     return found
