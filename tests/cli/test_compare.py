@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -134,5 +135,6 @@ def test_unusable_arms_end_with_one_line(model: Path, judge: Path, arguments: tu
 def test_a_dry_run_names_the_arms_and_writes_nothing(model: Path, judge: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     done = run("compare", model, "--concept", "gender", "--judge", judge, "--dry-run", "--out", out, "--with", OFF)
-    assert f"under 3 arms: plain, {OFF}, prompt-mix:concept=gender" in done.output
+    (images,) = {int(one) for one in re.findall(r"denoiser evaluations: (\d+) images", done.output)}
+    assert f"under 3 arms, {3 * images} in all, and what they add: plain, {OFF}, prompt-mix:" in done.output
     assert not out.exists()

@@ -27,6 +27,10 @@ def test_every_name_is_there_and_documented(name: str) -> None:
     assert inspect.getdoc(getattr(evenhand, name))
 
 
+def test_the_version_is_that_of_the_package() -> None:
+    assert evenhand.__version__ == version("evenhand")
+
+
 def test_an_unknown_name_is_an_error() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         _ = evenhand.nothing

@@ -77,7 +77,7 @@ def test_few_pairs_do_not_show_that_nothing_is_worse(tmp_path: Path, toy: Callab
     old, new = run(tmp_path / "a", images=4), run(tmp_path / "b", "b/model", images=4)
     found = difference(read_run(old), read_run(new))
     check_gate(found, "worse", 0.03)
-    with pytest.raises(ThresholdError, match=r"may be by 0\.\d+, the margin is 0\.03"):
+    with pytest.raises(ThresholdError, match=r"may be worse by 0\.\d+, the margin is 0\.03"):
         check_gate(found, "not-inferior", 0.03)
     check_gate(found, "not-inferior", 0.999)
     # 12 pairs of a concept: the report says that they could hardly show it, and how many could

@@ -260,7 +260,7 @@ def fit(
     judge: Annotated[str | None, typer.Option("--judge", help="The fit judge; the report judge is refused.")] = None,
     seed: given.Seed = 0,
     options: given.Loading,
-    out: given.Out = None,
+    out: given.FitOut = None,
     json: given.Json = False,
     quiet: given.Quiet = False,
 ) -> None:

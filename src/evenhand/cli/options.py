@@ -132,6 +132,9 @@ Engine = Annotated[
 Out = Annotated[
     Path | None, typer.Option(help="Directory to write; else runs/<command>-<hash>.", rich_help_panel=_OUTPUT)
 ]
+FitOut = Annotated[
+    Path | None, typer.Option("--out", help="Folder to write; else fits/<method>-<concept>.", rich_help_panel=_OUTPUT)
+]
 Json = Annotated[
     bool, typer.Option("--json", help="Print the result as JSON, and nothing else.", rich_help_panel=_OUTPUT)
 ]

@@ -191,13 +191,13 @@ def _proven_worse(changes: Sequence[Estimate]) -> list[str]:
         if (one.p_value or 0.0) > _LEVEL / (len(tested) - place):
             break
         if _harm(one)[0] > 0:
-            reasons.append(f"{_name(one)} by {value_text(one)} ({interval_text(one)})")
+            reasons.append(f"{_name(one)} is worse by {value_text(one)} ({interval_text(one)})")
     return reasons
 
 
 def _not_shown(changes: Sequence[Estimate], margin: float) -> list[str]:
     return [
-        f"{_name(one)} may be by {_harm(one)[1]:.3f}, the margin is {margin:g}"
+        f"{_name(one)} may be worse by {_harm(one)[1]:.3f}, the margin is {margin:g}"
         for one in changes
         if _harm(one)[1] > margin
     ]
@@ -210,4 +210,4 @@ def _harm(one: Estimate) -> tuple[float, float]:
 
 
 def _name(one: Estimate) -> str:
-    return f"{metric_of(one.metric.removeprefix('change:')).title} of {plain(one.concept or '')} is worse"
+    return f"{metric_of(one.metric.removeprefix('change:')).title} of {plain(one.concept or '')}"

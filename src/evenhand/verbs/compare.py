@@ -103,7 +103,8 @@ def describe_compare(prepared: PreparedComparison) -> list[str]:
     """What the comparison would do, in lines for `--dry-run`."""
     names = ["plain", *(str(arm.name) for arm in prepared.arms)]
     plain = describe(prepared.audit)[:-1]
-    arms = f"the same images under {len(names)} arms: {', '.join(names)}"
+    total = prepared.audit.images * len(names)
+    arms = f"the same images under {len(names)} arms, {total} in all, and what they add: {', '.join(names)}"
     return [*plain, arms, f"run directory: {prepared.out}" + (" (continued)" if prepared.known else "")]
 
 
