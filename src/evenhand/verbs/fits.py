@@ -12,6 +12,7 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -94,7 +95,10 @@ class Fits:
         shutil.rmtree(self._scratch(plan, seed), ignore_errors=True)
 
     def _scratch(self, plan: FitPlan, seed: int) -> Path:
-        return cache_directory() / "unfinished" / f"{fit_name(plan, self._host)}-{seed}"
+        """The folder of unfinished work; another number type or judge begins anew, since it would mix two models."""
+        settings, judge = self._host.default_settings(), self.judge.hash
+        key = content_hash({"dtype": self._host.card()["dtype"], "judge": judge, "settings": settings.to_dict()})
+        return cache_directory() / "unfinished" / f"{fit_name(plan, self._host)}-{seed}-{key[:8]}"
 
     def _kept(self, found: Fitted) -> Fitted:
         self.seen.append(found)
@@ -185,10 +189,16 @@ def fit_name(plan: FitPlan, host: Host) -> str:
     concept = load_concept(plan.values["concept"]).to_dict() if plan.values.get("concept") else None
     if concept is not None:
         concept.pop("target")  # which class an image shows is decided at use
-    key = content_hash(
-        {"method": plan.method, "values": dict(plan.values), "concept": concept, "model": host.weights_hash}
-    )
+    decisive = {"method": plan.method, "values": dict(plan.values), "concept": concept, "model": host.weights_hash}
+    key = content_hash(decisive | _files(plan.values))
     return f"{plan.method}-{slug(Path(about).stem)}-{key[:12]}"
+
+
+def _files(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Hashes of the prompt files that a plan names: an edited file is another plan. Empty without any."""
+    paths = {name: Path(str(values.get(name) or "").rpartition(":")[2]) for name in ("prompts", "others")}
+    found = {name: hashlib.sha256(one.read_bytes()).hexdigest() for name, one in paths.items() if one.is_file()}
+    return {"files": found} if found else {}
 
 
 def stored_fit(plan: FitPlan, host: Host) -> Path | None:
