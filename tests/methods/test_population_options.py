@@ -381,3 +381,10 @@ def test_a_loss_that_is_compared_has_losers_of_its_own_model(model: Host, tmp_pa
     fitted(model, judge, watching(made, tmp_path), against="sigmoid", refresh="2")
     folders = {path.parent.relative_to(tmp_path) for path in tmp_path.rglob("losers-*/plan.json")}
     assert folders == {Path("losers-1"), Path("against/sigmoid/losers-1")}
+
+
+@pytest.mark.parametrize("loss", ["sigmoid", "bco_pair", "sft", "kto"])
+def test_a_step_of_many_images_is_one_batch_for_losses_that_need_it(model: Host, loss: str) -> None:
+    # 17 populations of 2 winners and 2 losers: 68 images, where a loss over populations takes 64 at a time
+    found = fitted(model, Judge([0.9, 0.6]), loss=loss, batch="17", side="2", populations="17", steps="1", look="1")
+    assert [one["step"] for one in found.card.effect["looks"]] == [0, 1]

@@ -30,6 +30,7 @@ from evenhand.training.rate import settling_part
 from evenhand.training.trainer import PopulationPreferenceTrainer, TrainingError
 
 _SAVE_EVERY = 100
+_MICRO_BATCH = 64
 _AVERAGED = 4
 """The adapter is the mean of those over the last of so many parts of settling, in which its rate falls."""
 
@@ -275,6 +276,7 @@ class Course:
             settle_steps=settling,
             average_steps=settling // _AVERAGED,
             populations_per_step=int(values["batch"]),
+            micro_batch=_micro_batch(loss, 2 * int(values["side"]) * int(values["batch"])),
             rank=int(values["rank"]),
             sft_weight=0.0 if loss == "sft" else values["sft"],
             safeguard=values["safeguard"],
@@ -292,3 +294,8 @@ class Course:
             f"{NAME} declines on {self.fitting.host.name}: no adapter is {better} in {self.observer.concept.name} and "
             f"shows as much of what was asked for ({name} {seen}); take more steps=, another rate= or beta="
         )
+
+
+def _micro_batch(loss: str, images: int) -> int:
+    """A step of most losses is one batch, however large; the loss over populations is exact in parts."""
+    return _MICRO_BATCH if loss == "population" else max(_MICRO_BATCH, images)
