@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.lora import LoraLayer
 from tiny_preferences import Make
 
 from evenhand.errors import InputError
@@ -89,7 +90,7 @@ def test_a_lora_that_is_fused_or_switched_off_is_refused(make: Make, what: str) 
     host, _ = make()
     with_own_lora(host.denoiser)
     for layer in host.denoiser.modules():
-        if hasattr(layer, "lora_A"):
+        if isinstance(layer, LoraLayer):
             layer.merge() if what == "merge" else layer.enable_adapters(False)
     with pytest.raises(InputError, match="fused or switched off; take it out first"):
         add_lora(host.denoiser, rank=4, targets=["to_q"], seed=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -80,6 +81,17 @@ def test_winners_of_a_row_have_the_target_and_are_dealt_to_its_populations_at_ra
     # 10 x .3 x .7 x 590 / 599 = 2.07, to within four standard errors of it over 120 populations (.27 each)
     mean = sum(count * times for count, times in held.items()) / 120
     assert sum((count - mean) ** 2 * times for count, times in held.items()) / 120 == pytest.approx(2.07, abs=1.1)
+
+
+def test_winners_of_a_row_with_one_population_are_drawn_independently() -> None:
+    one = plan(side=10, populations=1)
+    assert (one.composition, plan(populations=2).composition) == ("iid", "dealt")
+    counts = []
+    for seed in range(60):
+        shown = [slot.shown for slot in slots(dataclasses.replace(one, seed=seed)) if slot.winner]
+        counts += [shown[:10].count("female"), shown[10:].count("female")]
+    # exactly balanced it would be 5 each time; the variance of ten draws is 2.5, give or take 4 x .32 over 120
+    assert np.var(counts) == pytest.approx(2.5, abs=1.3)
 
 
 def test_seeds_are_the_same_in_every_build_and_on_both_sides() -> None:

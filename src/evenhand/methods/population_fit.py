@@ -108,6 +108,7 @@ def _effect(course: Course, trained: Trained) -> dict[str, Any]:
         "rejected": dict(course.populations.rejected),
         "images": len(course.populations.images),
         "made": course.populations.made,
+        "composition": course.plan.composition,
     }
 
 

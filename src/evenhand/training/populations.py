@@ -15,7 +15,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -68,6 +68,14 @@ class Plan:
         missing = [name for name, share in self.target.items() if share > 0 and name not in self.words]
         if missing:
             raise InputError(f"there are no words for the class {missing[0]!r}; give some for every class")
+
+    @property
+    def composition(self) -> str:
+        """How the classes of winners come about: "dealt" from the quotas of a row, or "iid" where it has one population.
+
+        A population that holds the target exactly leads past it, as all of them would there (see `losses`).
+        """
+        return "dealt" if self.populations > 1 else "iid"
 
     @property
     def images(self) -> int:
@@ -172,7 +180,9 @@ def slots(plan: Plan) -> list[Slot]:
 
 def _asked(plan: Plan, row: PromptRow, caption: str, index: int) -> tuple[str, str]:
     """The class of a winner, and the prompt that asks for it."""
-    shown = allocate(plan.target, plan.seed, row.name, _dealt(plan, row.name)[index], "stratified")
+    place = _dealt(plan, row.name)[index]
+    mode: Literal["stratified", "iid"] = "stratified" if plan.composition == "dealt" else "iid"
+    shown = allocate(plan.target, plan.seed, row.name, place, mode)
     return shown, naming(caption, plan.words[shown])
 
 
