@@ -71,7 +71,7 @@ class Plan:
 
     @property
     def composition(self) -> str:
-        """How the classes of winners come about: "dealt" from the quotas of a row, or "iid" where it has one population.
+        """How classes of winners come about: "dealt" from quotas of a row, "iid" where it has one population.
 
         A population that holds the target exactly leads past it, as all of them would there (see `losses`).
         """
