@@ -17,7 +17,7 @@ class Watcher(Protocol):
         ...
 
     def advance(self, count: int = 1) -> None:
-        """`count` more images of what was started last."""
+        """`count` more images of what was started last and is not complete."""
         ...
 
 

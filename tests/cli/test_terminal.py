@@ -39,3 +39,17 @@ def test_a_quiet_bar_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
         bars.advance()
         bars.say("a remark")
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_training_goes_on_after_the_images_made_in_between(capsys: pytest.CaptureFixture[str]) -> None:
+    with Bars() as bars:
+        bars.start("training", total=10, done=2)
+        bars.advance(3)
+        for _ in range(2):
+            bars.start("images", total=4, done=0)
+            bars.advance(4)
+            bars.advance()  # a step of the training
+    shown = capsys.readouterr().err
+    assert "7/10" in shown
+    assert shown.count("4/4") == 2
+    assert "-1 day" not in shown

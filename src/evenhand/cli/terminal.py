@@ -85,13 +85,13 @@ class Bars:
             console=console,
         )
         self._console = console
-        self._task: TaskID | None = None
+        self._open: list[TaskID] = []
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
-        if self._task is not None:
+        if self._progress.tasks:
             self._progress.stop()
 
     def say(self, text: str) -> None:
@@ -102,9 +102,12 @@ class Bars:
         """A new bar."""
         # Started no earlier: a refusal would otherwise come below an empty line.
         self._progress.start()
-        self._task = self._progress.add_task(what, total=total, completed=done, begun=done)
+        self._open.append(self._progress.add_task(what, total=total, completed=done, begun=done))
 
     def advance(self, count: int = 1) -> None:
-        """Move the bar."""
-        if self._task is not None:
-            self._progress.advance(self._task, count)
+        """Move the bar that was started last and is not full: a training goes on after the images made in between."""
+        tasks = {task.id: task for task in self._progress.tasks}
+        while len(self._open) > 1 and not tasks[self._open[-1]].remaining:
+            self._open.pop()
+        if self._open:
+            self._progress.advance(self._open[-1], count)
