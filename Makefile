@@ -59,7 +59,7 @@ fit-skewville: $(STAMP)
 		noise-direction:concept=wealth noise-direction:concept=wealth,images=800 noise-selection:concept=gender \
 		stereotype-corrector:concept=gender stereotype-corrector:concept=skin \
 		stereotype-corrector:concept=origin,attribute=scarf population-preference:concept=gender \
-		population-preference:concept=skin,settle=240,checks=64; do \
+		population-preference:concept=skin; do \
 		EVENHAND_CACHE=$(VENV)/fit $(BIN)/python -m evenhand generate skewville \
 			"a photo of a person" --with "$$spec" --out "$(VENV)/fit/images/$$spec" || exit 1; done
 	@mv $(VENV)/fit/fits src/evenhand/skewville/checkpoints/fits

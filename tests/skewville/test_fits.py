@@ -25,7 +25,7 @@ from evenhand.watch import Silent
 
 SHIPPED = ("gender", "skin", "age", "unsafe")
 CORRECTORS = ({"concept": "gender"}, {"concept": "skin"}, {"concept": "origin", "attribute": "scarf"})
-ADAPTERS = ({"concept": "gender"}, {"concept": "skin", "settle": "240", "checks": "64"})
+ADAPTERS = ({"concept": "gender"}, {"concept": "skin"})
 NOISE = (
     ("noise-direction", {"concept": "gender"}),
     ("noise-direction", {"concept": "gender", "projection": "1000"}),
