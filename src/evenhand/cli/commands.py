@@ -29,6 +29,10 @@ from .terminal import Bars, calm
 if TYPE_CHECKING:
     from ..verbs.fit import FitConfig
 
+_WITH = "Examples, whole: --target gender=female:0.5,male:0.5 --with concept-vector:concept=gender"
+"""Below the help of what measures: a narrow terminal cuts long words in the table above."""
+_GATED = f"{_WITH} --association origin:scarf --fail-on 'deviation.gender.high<=0.1'"
+
 app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
@@ -54,7 +58,7 @@ def root(
     calm()
 
 
-@app.command()
+@app.command(epilog=_GATED)
 @grouped
 def audit(
     source: given.Sources,
@@ -144,7 +148,7 @@ def _audit(config: AuditConfig, fail_on: list[str], *, dry_run: bool, json: bool
     check_made(done.result)
 
 
-@app.command()
+@app.command(epilog=_WITH)
 @grouped
 def compare(
     model: given.Model,
