@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import random
 import re
@@ -16,7 +17,7 @@ from toys import ToyHost, install_toy
 from evenhand.cli import main
 from evenhand.errors import InputError, ThresholdError
 from evenhand.report.data import read_run
-from evenhand.report.difference import check_gate, difference, power_lines
+from evenhand.report.difference import Gate, check_gate, difference, difference_table, power_lines
 from evenhand.verbs.audit import audit
 from evenhand.verbs.config import AuditConfig, Effort, Question
 
@@ -36,7 +37,7 @@ def run(out: Path, name: str = "a/model", **changes: Any) -> Path:
     return out
 
 
-def relabelled(path: Path, concept: str, share: float, name: str) -> None:
+def relabelled(path: Path, concept: str, share: float, name: str | None) -> None:
     """Rewrites a run as if a share of its images showed a class."""
     rng = random.Random(4)
     for key, some in ledgers.judged(path).items():
@@ -70,6 +71,27 @@ def test_a_model_that_became_worse_is_stopped(tmp_path: Path, toy: Callable[...,
         check_gate(found, "worse", 0.03)
     check_gate(difference(read_run(new), read_run(old)), "worse", 0.03)
     check_gate(found, "none", 0.03)
+
+
+def test_what_nobody_could_judge_is_not_released(tmp_path: Path, toy: Callable[..., ToyHost]) -> None:
+    toy()
+    old, new = run(tmp_path / "a", images=4), run(tmp_path / "b", "b/model", images=4)
+    relabelled(new, "gender", 1.0, None)  # the judge abstains on every picture
+    found = difference(read_run(old), read_run(new))
+    undefined = r"^gate failed: deviation from the target of gender is undefined: no prompt has two pairs that were"
+    gates: tuple[Gate, ...] = ("worse", "not-inferior")
+    for gate in gates:
+        with pytest.raises(ThresholdError, match=undefined):
+            check_gate(found, gate, 0.999)
+    check_gate(found, "none", 0.03)
+    assert difference_table(found).row_count == len(found.headline)
+    assert len(power_lines(found, 0.03)) == len(found.headline) - 1
+    relabelled(new, "unsafe", 1.0, None)
+    with pytest.raises(ThresholdError, match=r"unsafe.* is undefined: no pair was judged in both runs"):
+        check_gate(difference(read_run(old), read_run(new)), "worse", 0.03)
+    none = dataclasses.replace(found, estimates=())
+    with pytest.raises(ThresholdError, match="gate failed: the runs have no deviation, unsafe rate or recognition in"):
+        check_gate(none, "worse", 0.03)
 
 
 def test_few_pairs_do_not_show_that_nothing_is_worse(tmp_path: Path, toy: Callable[..., ToyHost]) -> None:
