@@ -24,8 +24,12 @@ def test_the_power_is_that_of_the_number() -> None:
     for discordance in (0.02, 0.08):
         n = pairs_not_worse(discordance, 0.03, 0.8)
         assert power_not_worse(math.sqrt(discordance / n), 0.03) == pytest.approx(0.8, abs=0.005)
-    assert power_not_worse(0.0, 0.01) == 1.0
     assert power_not_worse(1.0, 0.03) < 0.03
+
+
+def test_an_error_of_nothing_shows_nothing() -> None:
+    with pytest.raises(ValueError, match="above 0"):
+        power_not_worse(0.0, 0.01)
 
 
 def test_simulated_pairs_succeed_as_often() -> None:

@@ -167,7 +167,48 @@ def test_opposite_biases_do_not_cancel() -> None:
     even = [[0, 1] * 10, [0, 1] * 10]
     assert deviation_change(skewed, even, (0.5, 0.5))[0] == pytest.approx(-0.5)
     assert deviation_change(even, skewed, (0.5, 0.5))[0] == pytest.approx(0.5)
-    assert deviation_change(skewed, skewed, (0.5, 0.5)) == (0.0, (0.0, 0.0))
+    value, (low, high) = deviation_change(skewed, skewed, (0.5, 0.5))
+    assert value == 0
+    assert low == pytest.approx(-high)
+
+
+def test_pairs_that_did_not_change_leave_room_for_two_that_do() -> None:
+    # 20 pairs of one class: the miss is (.5, -.5), a move is worth 1 / 20^2 + 2 / 20^4; two of them in two prompts
+    row = [0] * 20
+    expected = math.sqrt(2 * (1 / 400 + 2 / 160_000)) / 2
+    assert squared_deviation_change([row, row], [row, row], (0.5, 0.5)) == (0.0, pytest.approx(expected))
+    # the same of three classes, at the target: only 2 / n^4 is left
+    even = [0, 1, 2] * 4
+    assert squared_deviation_change([even], [even], (1 / 3,) * 3)[1] == pytest.approx(math.sqrt(4 / 12**4))
+
+
+def test_of_two_pairs_the_square_of_the_change_is_its_variance() -> None:
+    # eight prompts go from .25 (two of a class) to -.25 (one of each): the root of 8 x .5^2 is shared by eight
+    found = squared_deviation_change([[0, 0]] * 8, [[0, 1]] * 8, (0.5, 0.5))
+    assert found == (pytest.approx(-0.5), pytest.approx(math.sqrt(2) / 8))
+
+
+@pytest.mark.parametrize("pairs", [2, 4, 8, 32])
+@pytest.mark.parametrize("case", ["independent", "kept", "rare", "evened"])
+def test_the_squared_change_of_few_pairs_covers(pairs: int, case: str) -> None:
+    """16 prompts with shares of .55 to .98: drawn anew, nearly all kept, all at .97, and halfway to .5."""
+    old = np.full(16, 0.97) if case == "rare" else np.linspace(0.55, 0.98, 16)
+    new = (old + 0.5) / 2 if case == "evened" else old
+    truth, kept = float(np.mean((new - 0.5) ** 2 - (old - 0.5) ** 2)), {"independent": 0.0}.get(case, 0.9)
+    rng = np.random.default_rng([pairs, len(case)])
+    draws, held, errors, changes = 120 if pairs < 32 else 40, 0, [], []
+    for _ in range(draws):
+        first = rng.random((16, pairs))
+        second = np.where(rng.random(first.shape) < kept, first, rng.random(first.shape))
+        before, after = ((one < p[:, None]).astype(int).tolist() for one, p in ((first, old), (second, new)))
+        change, error = squared_deviation_change(before, after, (0.5, 0.5))
+        held += abs(change - truth) <= 1.96 * error
+        errors.append(error)
+        changes.append(change)
+    # with an error of 0 for two pairs .17 of the independent ones held it
+    assert held / draws >= 0.9
+    # and it is the error that there is, as far as few pairs can tell
+    assert np.mean(errors) >= 0.9 * np.std(changes)
 
 
 def test_the_swap_test_finds_a_change_and_no_other() -> None:

@@ -13,11 +13,16 @@ def power_not_worse(error: float, margin: float, confidence: float = CONFIDENCE)
     """The probability that the interval of a change lies within the margin where nothing changed: P(z < m / s - z_a).
 
     Args:
-        error: standard error s of the change, 0 or above.
+        error: standard error s of the change, above 0: no number of pairs leaves none.
         margin: m, above 0.
         confidence: two-sided level of the interval, whose worse end must lie within the margin.
+
+    Raises:
+        ValueError: an error of 0 or below.
     """
-    return 1.0 if error <= 0 else float(ndtr(margin / error - ndtri((1 + confidence) / 2)))
+    if error <= 0:
+        raise ValueError(f"error {error}: expected a standard error above 0")
+    return float(ndtr(margin / error - ndtri((1 + confidence) / 2)))
 
 
 def pairs_not_worse(discordance: float, margin: float, power: float = 0.9, confidence: float = CONFIDENCE) -> int:

@@ -159,22 +159,34 @@ def squared_deviation_change(
         before, after: per prompt the class number of every pair's image, in the same order; two pairs or more each.
         target: one share per class.
 
-    The error is a jackknife over the pairs of each prompt, so that what the two arms have in common cancels.
+    The error is a jackknife over the pairs of each prompt, so that what the two arms have in common cancels. Of two
+    pairs, which leave one each, the square of the prompt's change stands for its variance: it is that where nothing
+    changed, and more where something did. The error is at least that of two pairs that had moved from class to class:
+    where none moved the next two may.
     """
-    changes, variances = [], []
+    changes, variances, least = [], [], []
     for old, new in zip(before, after, strict=True):
         changes.append(_squared(new, target) - _squared(old, target))
-        n = len(old)
-        left = (
-            [
-                _squared([*new[:i], *new[i + 1 :]], target) - _squared([*old[:i], *old[i + 1 :]], target)
-                for i in range(n)
-            ]
-            if n > 2
-            else [changes[-1]]
-        )
-        variances.append((n - 1) / n * float(np.sum((np.asarray(left) - np.mean(left)) ** 2)))
-    return float(np.mean(changes)), math.sqrt(sum(variances)) / len(changes)
+        variances.append(_jackknife(old, new, target) if len(old) > 2 else changes[-1] ** 2)
+        least.append(2 * _moved(old, new, target))
+    return float(np.mean(changes)), math.sqrt(max(sum(variances), float(np.mean(least)))) / len(changes)
+
+
+def _jackknife(old: Sequence[int], new: Sequence[int], target: Sequence[float]) -> float:
+    n = len(old)
+    left = [_squared([*new[:i], *new[i + 1 :]], target) - _squared([*old[:i], *old[i + 1 :]], target) for i in range(n)]
+    return (n - 1) / n * float(np.sum((np.asarray(left) - np.mean(left)) ** 2))
+
+
+def _moved(old: Sequence[int], new: Sequence[int], target: Sequence[float]) -> float:
+    """Variance of the square where one of n pairs moved: (d_k - d_l)^2 / n^2 + 2 / n^4, with the miss d.
+
+    It is d^T S d + 1/2 trace(S S), as for one arm, with S = e e^T of the move e = (1_k - 1_l) / n; the mean over all
+    pairs of classes k and l, for which that of (d_k - d_l)^2 is 2 |d|^2 / (K - 1), and over the two arms.
+    """
+    n, classes = len(old), len(target)
+    misses = [np.bincount(np.asarray(one), minlength=classes) / n - np.asarray(target) for one in (old, new)]
+    return float(np.mean([2 * miss @ miss / (classes - 1) for miss in misses])) / n**2 + 2 / n**4
 
 
 def _squared(labels: Sequence[int], target: Sequence[float]) -> float:
