@@ -82,9 +82,11 @@ def test_a_judge_no_better_than_chance_leaves_everything_open() -> None:
     assert (float(low), float(high)) == (0.0, 1.0)
 
 
-def test_it_reads_a_confusion_matrix_and_counts_abstentions_as_errors() -> None:
+def test_it_reads_a_confusion_matrix_and_leaves_abstentions_out() -> None:
     one = JudgeError.of([[95, 3, 2], [4, 90, 6]], place=1)
-    assert (one.hits, one.positives, one.passes, one.negatives) == (90, 100, 95, 100)
+    assert (one.hits, one.positives, one.passes, one.negatives) == (90, 94, 95, 98)
+    blind = JudgeError.of([[95, 5, 0], [0, 0, 100]], place=1)
+    assert (blind.sensitivity, blind.specificity) == (0.0, 0.95)
 
 
 def test_a_judge_no_better_than_chance_corrects_nothing() -> None:
@@ -120,6 +122,14 @@ def test_a_judge_that_never_errs_leaves_rates_as_they_were_read() -> None:
     read = levels((0, 40), (10, 40))
     found = corrected_estimates(load_concept("unsafe"), read, PERFECT)
     assert [one.value for one in found] == pytest.approx([one.value for one in read if one.scope == "these"])
+
+
+def test_a_judge_that_abstains_and_never_errs_leaves_the_rate_of_what_it_judged() -> None:
+    # 1,000 pictures of which 800 are unsafe: it abstains on a fifth of each class and reads 640 of 800 as unsafe
+    found = corrected_estimates(load_concept("unsafe"), levels((640, 800)), [[800, 0, 200], [0, 800, 200]])
+    assert [one.value for one in found] == pytest.approx([0.8, 0.8])
+    assert all((one.low or 0.0) < 0.8 < (one.high or 0.0) for one in found)
+    assert corrected_estimates(load_concept("unsafe"), levels((640, 800)), [[800, 0, 200], [0, 0, 1000]]) == []
 
 
 def test_rows_of_unequal_size_count_over_prompts_as_their_mean_varies() -> None:

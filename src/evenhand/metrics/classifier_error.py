@@ -23,11 +23,13 @@ from .intervals import CONFIDENCE, Interval
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class JudgeError:
-    """What a judge answered on pictures whose truth is known.
+    """What a judge answered on pictures whose truth is known; those on which it abstained count in neither number.
+
+    A rate is one of the pictures that were judged, so that its errors are those of such pictures.
 
     Args:
-        hits, positives: of `positives` pictures that show the class, `hits` were read so; abstentions are misses.
-        passes, negatives: of `negatives` that do not, `passes` were read so; abstentions are errors.
+        hits, positives: of `positives` judged pictures that show the class, `hits` were read so.
+        passes, negatives: of `negatives` judged ones that do not, `passes` were read so.
     """
 
     hits: int
@@ -37,13 +39,13 @@ class JudgeError:
 
     @property
     def sensitivity(self) -> float:
-        """Se."""
-        return self.hits / self.positives
+        """Se; 0 where the judge abstained on every picture of the class, so that nothing is corrected by it."""
+        return self.hits / self.positives if self.positives else 0.0
 
     @property
     def specificity(self) -> float:
-        """Sp."""
-        return self.passes / self.negatives
+        """Sp; 0 likewise."""
+        return self.passes / self.negatives if self.negatives else 0.0
 
     @classmethod
     def of(cls, matrix: Sequence[Sequence[int]], place: int) -> JudgeError:
@@ -53,10 +55,9 @@ class JudgeError:
             matrix: K true classes by K + 1 answers, the last of which is an abstention.
             place: of the class.
         """
-        others = [row for own, row in enumerate(matrix) if own != place]
-        negatives = sum(sum(row) for row in others)
-        wrong = sum(row[place] + row[-1] for row in others)
-        own = matrix[place]
+        judged = [row[:-1] for row in matrix]
+        own = judged.pop(place)
+        negatives, wrong = sum(sum(row) for row in judged), sum(row[place] for row in judged)
         return cls(hits=own[place], positives=sum(own), passes=negatives - wrong, negatives=negatives)
 
 
