@@ -20,7 +20,7 @@ from typing import Any
 from PIL import Image
 
 Answer = tuple[int, Any, Mapping[str, str]]
-"""Status, body, headers."""
+"""Status, body, headers; of a picture, a status of 0 is a connection that is dropped."""
 
 
 class FakeEndpoint:
@@ -34,6 +34,8 @@ class FakeEndpoint:
         self.at_once = self.most_at_once = 0
         self.delay = 0.0
         self.by_url = False
+        self.pictures: Callable[[int], Answer | None] = lambda number: None
+        self.fetched = 0
         self.usage: Mapping[str, Any] | None = None
         self.url = ""
         self._lock = threading.Lock()
@@ -99,6 +101,15 @@ def serving(fake: FakeEndpoint) -> Iterator[str]:
 
         def do_GET(self) -> None:
             fake.keys.append(self.headers.get("Authorization"))
+            fake.fetched += 1
+            scripted = fake.pictures(fake.fetched - 1)
+            if scripted is not None:
+                status, answer, headers = scripted
+                if not status:
+                    self.close_connection = True  # gone without an answer
+                    return
+                self._send(status, answer, headers)
+                return
             self._send(200, png(int(self.path.rpartition("/")[2])), {})
 
         def _send(self, status: int, data: bytes, headers: Mapping[str, str]) -> None:

@@ -82,6 +82,57 @@ def test_images_may_also_be_pointed_to_and_the_key_is_not_sent_there(
     assert fake.keys.count(None) == 12
 
 
+def test_a_picture_that_is_pointed_to_is_fetched_as_patiently_as_it_was_asked_for(
+    tmp_path: Path, url: str, fake: FakeEndpoint
+) -> None:
+    fake.by_url = True
+    passing: list[tuple[int, bytes, dict[str, str]]] = [(0, b"", {}), (503, b"", {}), (429, b"", {"Retry-After": "0"})]
+    fake.pictures = lambda number: passing[number] if number < 3 else None
+    done = audit(config(url, tmp_path / "run", endpoint={"concurrency": 1}))
+    assert rates(done, "share")[None][1] == 12
+    assert (len(fake.bodies), fake.fetched) == (12, 15)
+
+
+@pytest.mark.parametrize(("status", "tries", "said"), [(500, 8, "HTTP 500"), (404, 1, "HTTP 404"), (0, 8, "Protocol")])
+def test_a_picture_that_cannot_be_had_is_one_line_and_is_paid(
+    tmp_path: Path, url: str, fake: FakeEndpoint, status: int, tries: int, said: str
+) -> None:
+    fake.by_url = True
+    fake.pictures = lambda number: (status, b"", {}) if number >= 2 else None
+    ask = {"concurrency": 1, "image_price": 0.05}
+    with pytest.raises(
+        EndpointError, match=rf"points to a picture that cannot be had \(.*{said}.*\); what is"
+    ) as caught:
+        audit(config(url, tmp_path / "run", endpoint={**ask, "max_cost": 0.6}))
+    assert "\n" not in str(caught.value)
+    assert fake.fetched >= 2 + tries
+    fake.pictures = lambda number: None
+    before = len(fake.bodies)
+    # what was made and lost was paid: the run that may cost 0.60 cannot have all twelve any more
+    with pytest.raises(EndpointError, match=r"--max-cost 0\.6 is reached"):
+        audit(config(url, tmp_path / "run", endpoint={**ask, "max_cost": 0.6}))
+    assert before + 9 >= len(fake.bodies)
+    done = audit(config(url, tmp_path / "run", endpoint={**ask, "max_cost": 9}))
+    assert done.result["spent"]["amount"] == pytest.approx(0.05 * len(fake.bodies), abs=0.051)
+
+
+def test_a_damaged_picture_was_paid_all_the_same(tmp_path: Path, url: str) -> None:
+    ask = {"endpoint": {"image_price": 0.05}}
+    audit(config(url, tmp_path / "run", **ask))
+    line = ledgers.lines(tmp_path / "run")[0]
+    (tmp_path / "run" / line["file"]).unlink()
+    # one picture of equal bytes is one file: those that show it are made again
+    lost = sum(one["sha256"] == line["sha256"] for one in ledgers.lines(tmp_path / "run"))
+    done = audit(config(url, tmp_path / "run", **ask))
+    assert done.result["spent"]["amount"] == pytest.approx(0.05 * (12 + lost))
+
+
+def test_a_cost_of_null_is_none(tmp_path: Path, url: str, fake: FakeEndpoint) -> None:
+    fake.usage = {"cost": None}
+    done = audit(config(url, tmp_path / "run", endpoint={"image_price": 0.05}))
+    assert done.result["spent"]["amount"] == pytest.approx(0.6)
+
+
 def test_requests_run_side_by_side_and_never_more_than_allowed(tmp_path: Path, url: str, fake: FakeEndpoint) -> None:
     fake.delay = 0.03
     audit(config(url, tmp_path / "run", endpoint={"concurrency": 3}))

@@ -32,6 +32,8 @@ CREATE TABLE verdicts (
 );
 CREATE TABLE costs (arm TEXT PRIMARY KEY, denoiser_evaluations INTEGER NOT NULL, seconds REAL NOT NULL);
 """
+_PAID = "CREATE TABLE IF NOT EXISTS paid (amount REAL NOT NULL)"
+"""Prices of images that an endpoint made and that are no longer there; ledgers of earlier versions lack it."""
 _ORDER = """
 JOIN (SELECT arm, "set", MIN(number) AS first FROM images GROUP BY arm, "set") AS part
     ON images.arm IS part.arm AND images."set" = part."set"
@@ -178,10 +180,25 @@ class Ledger:
         with self._transaction():
             self._spend(evaluations, seconds, arm)
 
+    @property
+    def paid(self) -> float:
+        """What was paid for images that are not in the ledger; of one that is opened for writing."""
+        return float(self._one("SELECT COALESCE(SUM(amount), 0.0) FROM paid"))
+
+    def pay(self, amount: float) -> None:
+        """Keep the price of an image that is not in the ledger."""
+        with self._transaction():
+            self._db.execute("INSERT INTO paid VALUES (?)", (amount,))
+
     def drop(self, sha256s: Iterable[str]) -> None:
-        """Forget the images with these contents, and every verdict on them: they will be made again."""
+        """Forget the images with these contents, and every verdict on them: they will be made again.
+
+        What an endpoint took for them stays in `paid`.
+        """
         with self._transaction(), self._found((one, None, None) for one in sha256s):
             gone = "sha256 IN (SELECT sha256 FROM found)"
+            cost = "json_extract(evidence, '$.cost')"
+            self._db.execute(f"INSERT INTO paid SELECT {cost} FROM images WHERE {gone} AND {cost} IS NOT NULL")
             self._db.execute(f"DELETE FROM verdicts WHERE image IN (SELECT number FROM images WHERE {gone})")
             self._db.execute(f"DELETE FROM images WHERE {gone}")
 
@@ -276,6 +293,7 @@ def _opened(path: Path, *, write: bool) -> sqlite3.Connection:
     if version == 0:
         db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
     _check_version(version or _VERSION)
+    db.execute(_PAID)
     return db
 
 

@@ -158,6 +158,15 @@ class RunDirectory:
         """Denoiser evaluations and seconds of all sessions so far; with `arm` those of one arm, "" is the plain one."""
         return self._ledger.costs(arm)
 
+    @property
+    def paid(self) -> float:
+        """What an endpoint took for images that are not in the run: damaged ones, and those that were lost."""
+        return self._ledger.paid
+
+    def pay(self, amount: float) -> None:
+        """Keep the price of an image that was paid and lost."""
+        self._ledger.pay(amount)
+
     def spend(self, evaluations: int, seconds: float, arm: str | None = None) -> None:
         """Add to the costs of an arm, None being the plain one."""
         self._ledger.spend(evaluations, seconds, arm)

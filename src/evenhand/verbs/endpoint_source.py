@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ..concepts.concept import Concept
-from ..errors import EndpointError
+from ..errors import EndpointError, EvenhandError
 from ..judges.base import Judge
 from ..metrics.intervals import safety_interval
 from ..metrics.over_prompts import over_prompts, with_interval
@@ -25,7 +25,7 @@ from ..records import REFUSED, Estimate, Request, Sample, Verdict, content_hash
 from ..store import RunDirectory
 from .config import AuditConfig
 from .endpoint import base_url, price_of
-from .images_api import Answer, ImagesApi
+from .images_api import Answer, ImagesApi, UndeliveredError
 from .series import Series
 
 KEY = "OPENAI_API_KEY"
@@ -40,6 +40,7 @@ class EndpointSource:
         self._base, self._options, self._judge = base_url(config.source), config.endpoint, judge
         self._asked = dict(asked)
         self._spent, self._dearest = 0.0, price_of(self._options)
+        self._run: RunDirectory | None = None
 
     @property
     def judge_hash(self) -> str:
@@ -62,8 +63,8 @@ class EndpointSource:
         return dict(self._judge.card())
 
     def booked(self, run: RunDirectory) -> None:
-        """Take over what earlier sessions of the run spent: the cap is on all of them."""
-        self._spent = spent(run)
+        """Take over what earlier sessions of the run spent: the cap is on all of them. What is lost is booked there."""
+        self._run, self._spent = run, spent(run)
 
     def samples(self, requests: Sequence[Request], batch_size: int) -> Iterator[Sample]:
         """One sample per request, in order; a refusal is a sample without an image.
@@ -75,17 +76,23 @@ class EndpointSource:
         if not todo:
             return
         with _Loop(self._client) as loop:
-            while todo or waiting:
-                while todo and len(waiting) < 2 * self._options.concurrency and self._affordable(len(waiting)):
-                    request = todo.popleft()
-                    waiting.append((request, loop.start(lambda api, one=request: self._asking(api, one))))
-                if not waiting:
-                    raise EndpointError(
-                        f"--max-cost {self._options.max_cost:g} is reached ({self._spent:.2f} spent); what is done "
-                        "stays: raise it and run the same command again"
-                    )
-                request, future = waiting.popleft()
-                yield self._sample(request, future.result())
+            try:
+                while todo or waiting:
+                    while todo and len(waiting) < 2 * self._options.concurrency and self._affordable(len(waiting)):
+                        request = todo.popleft()
+                        waiting.append((request, loop.start(lambda api, one=request: self._asking(api, one))))
+                    if not waiting:
+                        raise EndpointError(
+                            f"--max-cost {self._options.max_cost:g} is reached ({self._spent:.2f} spent); what is done "
+                            "stays: raise it and run the same command again"
+                        )
+                    request, future = waiting[0]
+                    answer = future.result()
+                    waiting.popleft()
+                    yield self._sample(request, answer)
+            except (EvenhandError, KeyboardInterrupt):
+                self._book([future for _, future in waiting if future.done()])
+                raise
 
     def judge(self, samples: Sequence[Sample], concepts: Sequence[Concept]) -> Sequence[Sequence[Verdict]]:
         """What the judge perceives; of a refused image it is said that it was refused."""
@@ -108,11 +115,26 @@ class EndpointSource:
         cap = self._options.max_cost
         return cap is None or self._spent + (in_flight + 1) * self._dearest <= cap * (1 + 1e-9)
 
+    def _cost(self, answer: Answer | UndeliveredError) -> float | None:
+        """What an answer cost, as it says or by the price; None where neither is known, or it refused."""
+        refused = isinstance(answer, Answer) and answer.refused is not None
+        if answer.cost is None and not refused and (self._options.image_price or self._options.max_cost):
+            return price_of(self._options)
+        return answer.cost
+
+    def _book(self, lost: Sequence[Future[Answer]]) -> None:
+        """The price of pictures that were made and did not come into the run: they are asked for again."""
+        if self._run is None:
+            return
+        for future in lost:
+            error = future.exception()
+            answer = future.result() if error is None else error
+            if isinstance(answer, (Answer, UndeliveredError)):
+                self._run.pay(self._cost(answer) or 0.0)
+
     def _sample(self, request: Request, answer: Answer) -> Sample:
         evidence: dict[str, Any] = {}
-        cost = answer.cost
-        if cost is None and answer.refused is None and (self._options.image_price or self._options.max_cost):
-            cost = price_of(self._options)
+        cost = self._cost(answer)
         if cost is not None:
             evidence["cost"] = cost
             self._spent, self._dearest = self._spent + cost, max(self._dearest, cost)
@@ -124,8 +146,8 @@ class EndpointSource:
 
 
 def spent(run: RunDirectory) -> float:
-    """What the images of a run cost, as the endpoint or `--image-price` says."""
-    return sum(float((line.get("evidence") or {}).get("cost") or 0.0) for line in run.done().values())
+    """What the images of a run cost, as the endpoint or `--image-price` says, with those that were lost."""
+    return run.paid + sum(float((line.get("evidence") or {}).get("cost") or 0.0) for line in run.done().values())
 
 
 def of_endpoint(config: AuditConfig, asked: Mapping[str, Any], run: RunDirectory) -> dict[str, Any]:

@@ -44,6 +44,18 @@ class Answer:
     cost: float | None = None
 
 
+class UndeliveredError(EndpointError):
+    """A picture that was made but could not be fetched from where the answer points; it has to be paid all the same.
+
+    Attributes:
+        cost: what the endpoint says that it cost, None where it does not say.
+    """
+
+    def __init__(self, message: str, cost: float | None) -> None:
+        super().__init__(message)
+        self.cost = cost
+
+
 class ImagesApi:
     """A client of one endpoint and model; use it in an `async with` block.
 
@@ -73,7 +85,8 @@ class ImagesApi:
         """One picture of a prompt; failures that may pass are tried again, up to 8 times, ever more slowly.
 
         Raises: InputError for a request that will never be answered (key, model, path, parameter); EndpointError when
-            it stays unreachable, asks to wait for too long, or its quota is used up.
+            it stays unreachable, asks to wait for too long, or its quota is used up; UndeliveredError when a picture
+            was made and cannot be fetched.
         """
         body = {**self._body, "prompt": prompt, **({} if seed is None else {"seed": seed})}
         problem = ""
@@ -82,7 +95,7 @@ class ImagesApi:
                 await self._wait()
                 try:
                     status, headers, data = await self._post(body)
-                except httpx2.TransportError as error:
+                except httpx2.RequestError as error:
                     problem = f"{type(error).__name__} {self._clean(str(error))}".strip()
                     self._pause(_backoff(attempt), None)
                     continue
@@ -114,25 +127,45 @@ class ImagesApi:
             found = json.loads(data)
             one = found["data"][0]
             usage = found.get("usage") or {}
-            cost = float(usage["cost"]) if "cost" in usage else None
+            cost = None if usage.get("cost") is None else float(usage["cost"])
             revised = one.get("revised_prompt")
             encoded, url = one.get("b64_json"), one.get("url")
-            picture = base64.b64decode(encoded, validate=True) if encoded else await self._download(str(url))
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError, binascii.Error) as error:
+            picture = base64.b64decode(encoded, validate=True) if encoded else await self._download(str(url), cost)
+        except (
+            ValueError, KeyError, IndexError, TypeError, AttributeError, binascii.Error, httpx2.InvalidURL
+        ) as error:  # fmt: skip
             raise EndpointError(
                 f"{self._base} answers with something that is no list of images ({type(error).__name__}); "
                 "expected data[0].b64_json or data[0].url"
             ) from error
         return Answer(data=picture, revised_prompt=revised, cost=cost)
 
-    async def _download(self, url: str) -> bytes:
-        """A picture that the answer points to; the key is not sent there."""
+    async def _download(self, url: str, cost: float | None) -> bytes:
+        """A picture that the answer points to, as patiently as it was asked for; the key is not sent there."""
         if not url.startswith(("http://", "https://")):
             raise ValueError(url)
-        async with self._client.stream("GET", url) as response:
-            if response.status_code != 200:
-                raise EndpointError(f"{self._base} points to a picture that cannot be had ({response.status_code})")
-            return await self._read(response)
+        problem = ""
+        try:
+            for attempt in range(ATTEMPTS):
+                await self._wait()
+                asked = None
+                try:
+                    async with self._client.stream("GET", url) as response:
+                        if response.status_code == 200:
+                            return await self._read(response)
+                        problem, asked = f"HTTP {response.status_code}", response.headers.get("retry-after")
+                        if response.status_code not in _AGAIN:
+                            break
+                except httpx2.RequestError as error:
+                    problem = type(error).__name__  # its text may name the URL, which may hold a secret
+                self._pause(_backoff(attempt), asked)
+        except EndpointError as error:
+            raise UndeliveredError(str(error), cost) from error
+        raise UndeliveredError(
+            f"{self._base} points to a picture that cannot be had ({problem}); what is done stays: "
+            "run the same command again",
+            cost,
+        )
 
     def _failed(self, status: int, headers: Mapping[str, str], data: bytes) -> tuple[Answer | None, str]:
         """A refusal as an answer, or why to try again; raises where trying again is of no use."""
