@@ -70,6 +70,16 @@ def test_numbers_below_one_are_refused(wrong: int) -> None:
         GenerateConfig(source="x", prompt="a photo", images=wrong)
 
 
+@pytest.mark.parametrize("seed", [-1, 2**63])
+def test_a_seed_is_refused_before_anything_is_loaded(seed: int) -> None:
+    said = rf"^--seed {seed}: expected a whole number from 0 to 2\^63$"
+    with pytest.raises(InputError, match=said):
+        Effort(seed=seed)
+    with pytest.raises(InputError, match=said):
+        GenerateConfig(source="x", prompt="a photo", seed=seed)
+    assert Effort(seed=2**63 - 1).seed == 2**63 - 1
+
+
 @pytest.mark.parametrize("precision", [0.0, -0.1, 0.5, 1.0, float("nan")])
 def test_a_precision_is_between_zero_and_one_half(precision: float) -> None:
     with pytest.raises(InputError, match="--precision"):

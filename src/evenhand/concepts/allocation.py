@@ -26,6 +26,17 @@ def _digest(parts: list[Any]) -> int:
     return int.from_bytes(hashlib.sha256(canonical_json(parts).encode()).digest()[:8], "big")
 
 
+def check_seed(seed: int, images: int = 0) -> None:
+    """Raises InputError for a seed that is no whole number from 0 to 2^63.
+
+    Args:
+        seed: of a run, or of the first image.
+        images: that start from this seed and those that follow.
+    """
+    if not 0 <= seed < 2**63 - images:
+        raise InputError(f"--seed {seed}: expected a whole number from 0 to 2^63")
+
+
 def image_seed(run_seed: int, role: str, prompt: str, index: int) -> int:
     """The seed of image `index` of `prompt`, in [0, 2**63): the first 63 bits of a SHA-256.
 

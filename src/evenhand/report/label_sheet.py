@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..concepts.allocation import check_seed
 from ..errors import InputError
 from ..files import write_bytes
 from .data import Picture, RunView
@@ -28,12 +29,13 @@ def write_label_sheet(view: RunView, out: Path, *, images: int, seed: int = 0) -
         images: how many to draw.
         seed: of the draw.
 
-    Raises: InputError where the file is there, or fewer images than one are wanted; StorageError when the disk fails.
+    Raises: InputError where the file is there, fewer images than one are wanted, or the seed is none; StorageError when the disk fails.
     """
     if out.exists():
         raise InputError(f"{out} is there already: choose another name, so that no label is lost")
     if images < 1:
         raise InputError(f"-n {images}: expected a whole number of 1 or more")
+    check_seed(seed)
     arm = view.reading.arms[0]
     rows: dict[tuple[str, str], list[Picture]] = {}
     for picture in view.pictures:

@@ -6,6 +6,7 @@ import dataclasses
 import math
 from pathlib import Path
 
+from ..concepts.allocation import check_seed
 from ..errors import InputError
 from ..records import Record
 
@@ -102,6 +103,7 @@ class Effort(Record):
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_seed(self.seed)
         at_least("--images-per-prompt", self.images_per_prompt, 1)
         if self.images_per_prompt is not None and self.precision is not None:
             raise InputError("--images-per-prompt and --precision both say how many images: give one of them")
@@ -225,8 +227,7 @@ class GenerateConfig:
         at_least("-n", self.images, 1)
         if not self.prompt.strip():
             raise InputError("the prompt is empty: give a text such as 'a photo of a nurse'")
-        if not 0 <= self.seed < 2**63 - self.images:
-            raise InputError(f"--seed {self.seed}: expected a whole number from 0 to 2^63")
+        check_seed(self.seed, self.images)
 
 
 def images_for(half_width: float) -> int:
