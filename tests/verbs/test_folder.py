@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,9 @@ def folder(path: Path, lines: list[str] = LINES, header: str = HEADER) -> Path:
     (path / "sub").mkdir(parents=True)
     for number, name in enumerate(("a.png", "b.png", "sub/c.png", "d.png")):
         Image.fromarray(np.full((8, 8, 3), number * 60, dtype=np.uint8)).save(path / name)
+    whole = io.BytesIO()
+    Image.effect_noise((64, 64), 50).save(whole, "JPEG")
+    (path / "torn.jpg").write_bytes(whole.getvalue()[:-600])
     (path / "manifest.csv").write_bytes(("\ufeff" + "\r\n".join([header, *lines]) + "\r\n").encode())
     return path
 
@@ -81,6 +85,14 @@ def test_a_changed_picture_is_another_configuration(tmp_path: Path) -> None:
         (HEADER, "a.png,,7,female", r"line 2, field 2 \(prompt\): empty"),
         (HEADER, "a.png,x,seven,female", r"line 2, field 3 \(seed\): 'seven' is not a whole number"),
         (HEADER, "a.png,x,7,femal", r"line 2, field 4 \(label:gender\): 'femal' is no class of gender"),
+        (HEADER, "a.png,x,--7,female", r"line 2, field 3 \(seed\): '--7' is not a whole number"),
+        (HEADER, "a.png,x,²,female", r"line 2, field 3 \(seed\): '²' is not a whole number"),
+        (HEADER, f"a.png,x,{2**63},female", r"line 2, field 3 \(seed\): '\d+' is not a whole number of 64 bits"),
+        (f"{HEADER},label:gender", "a.png,x,7,female,male", r"line 1: the column 'label:gender' is there twice"),
+        (HEADER, "a\0.png,x,7,female", r"line 2, field 1 \(file\): 'a\\x00.png' is no name of a file"),
+        (HEADER, "a.png,x,7,female\n./a.png,x,8,male", r"line 3: ./a.png stands in line 2 already"),
+        (HEADER, "sub/../a.png,x,7,female\na.png,x,8,male", r"line 3: a.png stands in line 2 already"),
+        (HEADER, "torn.jpg,x,7,female", r"line 2, field 1 \(file\): torn.jpg cannot be read as an image"),
         (HEADER, "z.png,x,7,female", r"line 2, field 1 \(file\): z.png is not there"),
         (HEADER, "manifest.csv,x,7,female", r"field 1 \(file\): manifest.csv cannot be read as an image"),
         (HEADER, "../a.png,x,7,female", r"lies outside the folder"),

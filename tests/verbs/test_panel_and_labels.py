@@ -225,6 +225,11 @@ HEAD = "file,probability,label:gender\n"
         (HEAD + "a.png,1,femal\n", r"line 2: 'femal' is no class of gender \(female, male, none\)"),
         (HEAD + "a.png,1,female\na.png,1,male\n", "line 3: 'a.png' is listed twice, with another label"),
         (HEAD + "a.png,1,female\na.png,.5,female\n", "line 3: 'a.png' is listed twice, with another probability"),
+        (HEAD + "a.png,1,female\n./a.png,1,male\n", "line 3: 'a.png' is listed twice, with another label"),
+        (
+            "file,probability,label:gender,label:gender\na.png,1,female,male\n",
+            "line 1: the column 'label:gender' is there",
+        ),
         (HEAD + ",1,female\n", "line 2: no file"),
         (HEAD + "a.png,1,\nb.png,1,male\n", "line 2: no label for gender, and 0 more lack one; label all"),
         (HEAD + "a.png,1,\n", "no image has a label yet"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,13 @@ def read_text(path: Path) -> str:
             f"{path}, line {line}, column {column}: the bytes are not UTF-8 text; save the file as UTF-8"
         ) from error
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def check_columns(path: Path, columns: Sequence[str]) -> None:
+    """Raises ConceptError for a table whose header names a column twice: only the last of them would count."""
+    for name in columns:
+        if name.strip() and columns.count(name) > 1:  # spreadsheets leave empty ones at the end
+            raise ConceptError(f"{path}, line 1: the column {name!r} is there twice; expected each once, remove one")
 
 
 def _position(before: bytes) -> tuple[int, int]:

@@ -29,7 +29,8 @@ def write_label_sheet(view: RunView, out: Path, *, images: int, seed: int = 0) -
         images: how many to draw.
         seed: of the draw.
 
-    Raises: InputError where the file is there, fewer images than one are wanted, or the seed is none; StorageError when the disk fails.
+    Raises: InputError where the file is there, fewer images than one are wanted, or the seed is none; StorageError when
+        the disk fails.
     """
     if out.exists():
         raise InputError(f"{out} is there already: choose another name, so that no label is lost")

@@ -6,13 +6,15 @@ import csv
 import dataclasses
 import hashlib
 import io
+import re
+import struct
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
 from ..concepts.concept import Concept
-from ..concepts.reading import read_text
+from ..concepts.reading import check_columns, read_text
 from ..errors import ConceptError, InputError
 from ..files import read_image
 from ..judges.base import Judge
@@ -21,6 +23,10 @@ from .series import Series
 
 MANIFEST = "manifest.csv"
 _LABEL = "label:"
+_UNREADABLE = (
+    OSError, EOFError, UnidentifiedImageError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError
+)  # fmt: skip
+"""What Pillow raises of a file that is no image, or a broken one."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,7 +49,7 @@ def read_manifest(folder: Path, concepts: Sequence[Concept]) -> tuple[Item, ...]
     """The lines of `manifest.csv`: columns file and prompt, optionally seed and `label:<concept>`.
 
     Raises: InputError naming line and column for what is malformed, missing or no image; nothing is skipped.
-    Cost: reads every file once.
+    Cost: reads and decodes every file once.
     """
     path = folder / MANIFEST
     text = read_text(path)
@@ -51,19 +57,20 @@ def read_manifest(folder: Path, concepts: Sequence[Concept]) -> tuple[Item, ...]
     reader = csv.DictReader(io.StringIO(text, newline="\n"), strict=True)
     try:
         columns = list(reader.fieldnames or ())
+        check_columns(path, columns)
         for needed in ("file", "prompt"):
             if needed not in columns:
                 found = ", ".join(columns) or "none"
                 raise InputError(f"{path}, line 1: no column {needed!r}; found: {found}")
         items: list[Item] = []
-        listed: dict[str, int] = {}
+        listed: dict[Path, int] = {}
         for record in reader:
             if None in record or None in record.values():
                 place = f"line {reader.line_num}, column {len(lines[reader.line_num - 1]) + 1}"
                 raise InputError(f"{path}, {place}: expected {len(columns)} fields, as in the header")
             fields = {str(key): str(value) for key, value in record.items()}
             items.append(_item(path, reader.line_num, fields, concepts))
-            first = listed.setdefault(items[-1].file, reader.line_num)
+            first = listed.setdefault((folder / items[-1].file).resolve(), reader.line_num)
             if first != reader.line_num:
                 raise InputError(
                     f"{path}, line {reader.line_num}: {items[-1].file} stands in line {first} already; an image that "
@@ -87,8 +94,8 @@ def _item(path: Path, number: int, fields: Mapping[str, str], concepts: Sequence
     if not fields["prompt"].strip():
         raise fail("prompt", "empty")
     seed = fields.get("seed", "").strip()
-    if seed and not seed.lstrip("-").isdigit():
-        raise fail("seed", f"{seed!r} is not a whole number")
+    if seed and not (re.fullmatch("-?[0-9]{1,19}", seed) and -(2**63) <= int(seed) < 2**63):
+        raise fail("seed", f"{seed!r} is not a whole number of 64 bits (below 2^63)")
     labels = {}
     for concept in concepts:
         column = _LABEL + concept.name
@@ -97,16 +104,18 @@ def _item(path: Path, number: int, fields: Mapping[str, str], concepts: Sequence
             if labels[concept.name] and labels[concept.name] not in concept.class_names:
                 known = ", ".join(concept.class_names)
                 raise fail(column, f"{labels[concept.name]!r} is no class of {concept.name} ({known})")
+    if "\0" in fields["file"]:
+        raise fail("file", f"{fields['file']!r} is no name of a file")
     file = path.parent / fields["file"]
     if not file.resolve().is_relative_to(path.parent.resolve()):
         raise fail("file", f"{fields['file']} lies outside the folder")
     try:
         data = file.read_bytes()
         with Image.open(io.BytesIO(data)) as image:
-            image.verify()
+            image.convert("RGB")  # as it will be: a file that breaks off is seen when its pixels are read
     except FileNotFoundError as error:
         raise fail("file", f"{fields['file']} is not there") from error
-    except (OSError, UnidentifiedImageError, SyntaxError, Image.DecompressionBombError) as error:
+    except _UNREADABLE as error:
         raise fail("file", f"{fields['file']} cannot be read as an image") from error
     return Item(
         file=fields["file"],

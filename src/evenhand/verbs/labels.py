@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import io
 import math
+import posixpath
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..concepts.concept import Concept
-from ..concepts.reading import read_text
+from ..concepts.reading import check_columns, read_text
 from ..errors import InputError
 from ..metrics.intervals import simultaneous
 from ..metrics.prediction_powered import FEWEST_LABELS, Labelled, prediction_powered
@@ -42,10 +43,10 @@ class Sheet:
 def read_sheet(path: Path, concepts: Sequence[Concept]) -> Sheet:
     """A sheet of columns file, probability and `label:<concept>`; other columns are for the eye.
 
-    Raises: InputError naming the line for what is malformed, an unknown class, a probability outside (0, 1], an image
-        that is listed twice and differently, and a concept of which some images have no label: to leave out the hard
-        ones would bias the rest. A concept without any label is taken as not asked. Images of equal bytes are one file,
-        which may be drawn, and listed, more than once.
+    Raises: InputError naming the line for what is malformed, an unknown class, a probability outside (0, 1], a column
+        that is there twice, an image that is listed twice and differently, and a concept of which some images have no
+        label: to leave out the hard ones would bias the rest. A concept without any label is taken as not asked. Images
+        of equal bytes are one file, which may be drawn, and listed, more than once.
     """
     reader = csv.DictReader(io.StringIO(read_text(path), newline="\n"), strict=True)
     try:
@@ -53,12 +54,13 @@ def read_sheet(path: Path, concepts: Sequence[Concept]) -> Sheet:
     except csv.Error as error:
         raise InputError(f"{path}, line {reader.line_num + 1}: {error}; correct the quotes") from error
     columns = list(reader.fieldnames or ())
+    check_columns(path, columns)
     for needed in ("file", "probability"):
         if needed not in columns:
             raise InputError(f"{path}, line 1: no column {needed!r}; draw the sheet with `evenhand labels RUN`")
     chance: dict[str, float] = {}
     for number, line in lines:
-        name = str(line["file"] or "").strip()
+        name = _file(line)
         if not name:
             raise InputError(f"{path}, line {number}: no file")
         value = _chance(path, number, str(line["probability"]))
@@ -73,6 +75,12 @@ def read_sheet(path: Path, concepts: Sequence[Concept]) -> Sheet:
     if not found:
         raise InputError(f"{path}: no image has a label yet; fill the columns {_LABEL}CONCEPT")
     return Sheet(path=path, chance=chance, labels=found)
+
+
+def _file(line: Mapping[str, Any]) -> str:
+    """The name of a line's file, as a run has it: without "./" and the like."""
+    name = str(line["file"] or "").strip()
+    return posixpath.normpath(name) if name else ""
 
 
 def _chance(path: Path, number: int, text: str) -> float:
@@ -96,7 +104,7 @@ def _labels(path: Path, lines: Sequence[tuple[int, Mapping[str, Any]]], concept:
             known = ", ".join((*concept.class_names, NONE))
             raise InputError(f"{path}, line {number}: {label!r} is no class of {concept.name} ({known})")
         else:
-            name, seen = str(line["file"]).strip(), None if label == NONE else label
+            name, seen = _file(line), None if label == NONE else label
             if found.setdefault(name, seen) != seen:
                 raise InputError(f"{path}, line {number}: {name!r} is listed twice, with another label")
     if found and empty:
