@@ -12,6 +12,7 @@ from typing import Any
 
 import ledgers
 import pytest
+from PIL import Image
 from toys import ToyHost, install_toy
 
 from evenhand.cli import main
@@ -118,6 +119,24 @@ def test_images_without_a_partner_are_counted_and_left_out(tmp_path: Path, toy: 
     old, new = run(tmp_path / "a", images=10), run(tmp_path / "b", images=14)
     found = difference(read_run(old), read_run(new))
     assert (found.pairs, found.alone) == (60, 24)
+
+
+def test_folders_of_other_names_are_paired_by_prompt_and_seed(tmp_path: Path) -> None:
+    runs = []
+    for name, second in (("old", "male"), ("new", "female")):
+        (tmp_path / name).mkdir()
+        lines = ["file,prompt,seed,label:gender"]
+        for number, label in enumerate(("female", second)):
+            Image.new("RGB", (8, 8), (number, 0, 0)).save(tmp_path / name / f"{number}.png")
+            lines.append(f"{number}.png,a photo of a nurse,{number},{label}")
+        (tmp_path / name / "manifest.csv").write_text("\n".join(lines))
+        question = Question(concepts=("gender",))
+        audit(AuditConfig(source=str(tmp_path / name), question=question, out=tmp_path / f"run-{name}"))
+        runs.append(read_run(tmp_path / f"run-{name}"))
+    found = difference(*runs)
+    assert (found.pairs, found.alone) == (2, 0)
+    (share,) = [one for one in found.estimates if one.class_name == "male" and one.prompt is None]
+    assert share.value == -0.5
 
 
 def test_runs_that_cannot_be_paired_are_refused(tmp_path: Path, toy: Callable[..., ToyHost]) -> None:

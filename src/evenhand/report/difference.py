@@ -77,13 +77,14 @@ def difference(old: RunView, new: RunView) -> Difference:
 
 
 _Key = tuple[str, str, int, int, str]
-"""Prompt set, row, index, seed, prompt."""
+"""Prompt set, row, index, seed, prompt; a folder's set is named by the folder, which says nothing: "" stands for it."""
 
 
 def _pictures(view: RunView) -> dict[_Key, Picture]:
     arm = view.reading.arms[0]
+    folder = view.result.get("verb") == "audit" and view.result.get("settings") is None
     return {
-        (p.prompt_set, p.row, p.index, p.seed, p.prompt): p
+        ("" if folder else p.prompt_set, p.row, p.index, p.seed, p.prompt): p
         for p in view.pictures
         if p.arm == arm and view.reading.role(p.prompt_set) == "main"
     }
