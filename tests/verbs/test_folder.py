@@ -107,6 +107,17 @@ def test_a_malformed_manifest_names_line_and_column(tmp_path: Path, header: str,
     assert not (tmp_path / "run").exists()
 
 
+def test_a_folder_of_images_without_a_manifest_is_told_so(tmp_path: Path) -> None:
+    source = folder(tmp_path / "pictures")
+    (source / "manifest.csv").unlink()
+    with pytest.raises(
+        InputError, match=r"pictures holds images and neither a model nor a manifest\.csv: to audit"
+    ) as error:
+        audit(config(source, "gender"))
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
 def test_an_empty_manifest_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no image is listed"):
         audit(config(folder(tmp_path / "pictures", []), "gender"))

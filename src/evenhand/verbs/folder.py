@@ -27,6 +27,8 @@ _UNREADABLE = (
     OSError, EOFError, UnidentifiedImageError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError
 )  # fmt: skip
 """What Pillow raises of a file that is no image, or a broken one."""
+_IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+_OF_A_MODEL = ("model_index.json", "evenhand.json")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,6 +45,18 @@ class Item(Record):
 def is_folder(source: str) -> bool:
     """Whether `source` is a folder of images with a manifest."""
     return (Path(source) / MANIFEST).is_file()
+
+
+def check_manifest(source: str) -> None:
+    """Raises InputError for a folder that holds images and no model, and lacks the manifest."""
+    folder = Path(source)
+    if is_folder(source) or not folder.is_dir() or any((folder / name).exists() for name in _OF_A_MODEL):
+        return
+    if any(path.suffix.lower() in _IMAGES for path in folder.rglob("*")):
+        raise InputError(
+            f"{folder} holds images and neither a model nor a {MANIFEST}: to audit its images, add {MANIFEST} with the "
+            "columns file and prompt, and a line per image"
+        )
 
 
 def read_manifest(folder: Path, concepts: Sequence[Concept]) -> tuple[Item, ...]:

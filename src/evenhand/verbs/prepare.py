@@ -17,7 +17,7 @@ from .arm import NOTHING, PlannedArm, plan_arm
 from .config import AuditConfig, half_width_at
 from .defaults import asked_settings, check_model, read_card
 from .endpoint import base_url, check_cost, check_endpoint, is_endpoint
-from .folder import MANIFEST, Item, is_folder, labelled_concepts, read_manifest, series_of_folder
+from .folder import MANIFEST, Item, check_manifest, is_folder, labelled_concepts, read_manifest, series_of_folder
 from .labels import read_sheet
 from .lora import check_lora, with_lora
 from .registration import read_lock
@@ -110,6 +110,7 @@ _Parts = tuple[tuple[Series, ...], dict[str, Any], str | None, dict[Request, Ite
 
 
 def _of_model(config: AuditConfig) -> _Parts:
+    check_manifest(config.source)
     check_model(config.source)
     check_lora(config.source, config.model.lora)
     card = read_card(config.card or config.source)
