@@ -14,7 +14,8 @@ from toys import ToyHost
 
 from evenhand.errors import ConceptError, InputError
 from evenhand.verbs.audit import audit
-from evenhand.verbs.config import AuditConfig, Question
+from evenhand.verbs.config import AuditConfig, Effort, ImageOptions, ModelOptions, Question
+from evenhand.verbs.models import prepare_models
 
 HEADER = "file,prompt,seed,label:gender"
 LINES = [
@@ -105,6 +106,52 @@ def test_a_malformed_manifest_names_line_and_column(tmp_path: Path, header: str,
         audit(config(source, "gender"))
     assert "\n" not in str(error.value)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "option"),
+    [
+        ({"effort": Effort(images_per_prompt=4)}, "--images-per-prompt"),
+        ({"image": ImageOptions(steps=9)}, "--steps"),
+        ({"image": ImageOptions(guidance=0.0)}, "--guidance"),
+        ({"image": ImageOptions(scheduler="ddim")}, "--scheduler"),
+        ({"image": ImageOptions(size=(64, 64))}, "--size"),
+        ({"image": ImageOptions(negative_prompt="")}, "--negative-prompt"),
+        ({"model": ModelOptions(device="cpu")}, "--device"),
+        ({"model": ModelOptions(dtype="float32")}, "--dtype"),
+        ({"model": ModelOptions(batch_size=4)}, "--batch-size"),
+        ({"model": ModelOptions(lora="a/lora")}, "--lora"),
+        ({"model": ModelOptions(revision="main")}, "--revision"),
+        ({"model": ModelOptions(variant="fp16")}, "--variant"),
+    ],
+)
+def test_options_that_mean_nothing_for_a_folder_are_refused(
+    tmp_path: Path, changes: dict[str, Any], option: str
+) -> None:
+    source = folder(tmp_path / "pictures")
+    with pytest.raises(InputError, match=rf"^{option}: the images of a folder are made already; leave it out$"):
+        audit(config(source, "gender", **changes))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_judge_who_is_not_asked_is_refused(tmp_path: Path) -> None:
+    source = folder(tmp_path / "pictures")
+    for panel in ((), ("other",)):
+        with pytest.raises(
+            InputError, match=r"--judge toy: manifest\.csv has a label for every concept, so no judge is"
+        ):
+            audit(config(source, "gender", judge="toy", panel=panel))
+
+
+def test_options_of_a_model_beside_a_folder_are_the_models(tmp_path: Path, toy: Callable[..., ToyHost]) -> None:
+    toy()
+    source = folder(tmp_path / "pictures")
+    ask = config(source, "gender", judge="toy", image=ImageOptions(steps=9))
+    prepared = prepare_models(["a/model", str(source)], ask)
+    assert [one.judge for one in prepared.audits] == ["toy", None]
+    assert [one.judge for one in prepare_models([str(source), "a/model"], ask).audits] == [None, "toy"]
+    with pytest.raises(InputError, match="--steps"):
+        prepare_models([str(source), str(folder(tmp_path / "others"))], ask)
 
 
 def test_a_folder_of_images_without_a_manifest_is_told_so(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from ..errors import ConceptError, InputError
 from ..files import read_image
 from ..judges.base import Judge
 from ..records import Record, Request, Sample, Verdict, content_hash
+from .config import AuditConfig
 from .series import Series
 
 MANIFEST = "manifest.csv"
@@ -57,6 +58,29 @@ def check_manifest(source: str) -> None:
             f"{folder} holds images and neither a model nor a {MANIFEST}: to audit its images, add {MANIFEST} with the "
             "columns file and prompt, and a line per image"
         )
+
+
+def check_folder(config: AuditConfig) -> None:
+    """Raises InputError for an option that says how images are made: those of a folder are there already."""
+    effort, image, model = config.effort, config.image, config.model
+    given = {
+        "--images-per-prompt": effort.images_per_prompt,
+        "--prompt-settings": config.question.own_settings,
+        "--steps": image.steps,
+        "--guidance": image.guidance is not None,
+        "--scheduler": image.scheduler,
+        "--size": image.size,
+        "--negative-prompt": image.negative_prompt is not None,
+        "--device": model.device != "auto",
+        "--dtype": model.dtype != "auto",
+        "--batch-size": model.batch_size,
+        "--revision": model.revision,
+        "--variant": model.variant,
+        "--lora": model.lora,
+    }
+    for option, value in given.items():
+        if value:
+            raise InputError(f"{option}: the images of a folder are made already; leave it out")
 
 
 def read_manifest(folder: Path, concepts: Sequence[Concept]) -> tuple[Item, ...]:

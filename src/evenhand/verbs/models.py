@@ -11,6 +11,7 @@ from ..files import slug
 from ..records import content_hash
 from ..store import check_writable
 from .config import AuditConfig, ImageOptions
+from .folder import is_folder
 from .lora import LORA, name_of, with_lora
 from .prepare import Prepared, prepare
 
@@ -47,8 +48,11 @@ def prepare_models(sources: Sequence[str], config: AuditConfig) -> PreparedModel
         raise InputError(f"--lora {config.model.lora}: with several models write MODEL{LORA}LORA for the one it is for")
     if config.effort.until_decided:
         raise InputError("--until-decided: prompts that stop by their own numbers do not compare; leave it out")
-    first = prepare(dataclasses.replace(config, source=sources[0], out=None))
-    shared = dataclasses.replace(config, card=first.config.source, judge=first.judge, image=_image(first))
+    card = None if all(is_folder(one) for one in sources) else sources[0]
+    first = prepare(dataclasses.replace(config, source=sources[0], card=card, out=None))
+    shared = dataclasses.replace(
+        config, card=first.config.source, judge=first.judge or config.judge, image=_image(first)
+    )
     configs = [with_lora(dataclasses.replace(shared, source=one)) for one in sources]
     planned = [prepare(dataclasses.replace(one, out=None)) for one in configs]
     out = config.out or Path("runs") / f"audit-{content_hash([dict(one.resolved) for one in planned])[:8]}"

@@ -17,7 +17,16 @@ from .arm import NOTHING, PlannedArm, plan_arm
 from .config import AuditConfig, half_width_at
 from .defaults import asked_settings, check_model, read_card
 from .endpoint import base_url, check_cost, check_endpoint, is_endpoint
-from .folder import MANIFEST, Item, check_manifest, is_folder, labelled_concepts, read_manifest, series_of_folder
+from .folder import (
+    MANIFEST,
+    Item,
+    check_folder,
+    check_manifest,
+    is_folder,
+    labelled_concepts,
+    read_manifest,
+    series_of_folder,
+)
 from .labels import read_sheet
 from .lora import check_lora, with_lora
 from .registration import read_lock
@@ -133,6 +142,8 @@ def _of_folder(config: AuditConfig) -> _Parts:
         raise InputError(
             f"--association {config.question.associations[0]}: the images of a folder are made already; give a model"
         )
+    if config.card is None:  # of several sources some may be models, which the options are for
+        check_folder(config)
     folder = Path(config.source)
     concepts = concepts_of(config.question)
     items = read_manifest(folder, concepts)
@@ -142,6 +153,10 @@ def _of_folder(config: AuditConfig) -> _Parts:
         raise ConceptError(
             f"{folder / MANIFEST} has no column label:{unlabelled[0]}: add it, or give --judge "
             f"(such as {DEFAULT_JUDGE})"
+        )
+    if config.judge is not None and not unlabelled and config.card is None:
+        raise InputError(
+            f"--judge {config.judge}: {MANIFEST} has a label for every concept, so no judge is asked; leave it out"
         )
     return (series,), {}, config.judge if unlabelled else None, by_request
 
