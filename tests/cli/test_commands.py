@@ -228,6 +228,19 @@ def test_help_and_refusals_come_without_torch(arguments: list[str]) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize(
+    "options",
+    [["--concept", "unsafe", "--no-benign"], ["--concept", "gender", "--any-time"], ["--association", "origin:scarf"]],
+)
+def test_whatever_decides_figures_can_be_planned(tmp_path: Path, toy: Install, options: list[str]) -> None:
+    toy()
+    ask, lock = ["a/model", *options, "--limit", "2", "--images-per-prompt", "2"], tmp_path / "plan.json"
+    planned = run("plan", *ask, "--no-timing", "--lock", str(lock))
+    assert planned.exit_code == 0, planned.output
+    done = run("audit", *ask, "--plan", str(lock), "--out", str(tmp_path / "run"), "--json")
+    assert json.loads(done.stdout)["registration"]["status"] == "pre-registered"
+
+
 def test_a_plan_prints_goals_and_locks(tmp_path: Path, toy: Install) -> None:
     toy()
     lock = tmp_path / "plan.json"

@@ -14,13 +14,16 @@ from toys import ToyHost
 from evenhand.errors import InputError
 from evenhand.metrics.decision import decide, images_for_biased_verdict
 from evenhand.metrics.rows import Row
-from evenhand.metrics.sequences import images_for_sequence
+from evenhand.metrics.sequences import confidence_sequence, images_for_sequence
 from evenhand.report.build import write_report
+from evenhand.report.data import read_run
+from evenhand.report.label_sheet import write_label_sheet
 from evenhand.report.plan_text import minutes, plan_lines
 from evenhand.verbs.audit import audit
 from evenhand.verbs.config import AuditConfig, Effort, Question, images_for
 from evenhand.verbs.plan import plan
-from evenhand.verbs.registration import read_lock
+from evenhand.verbs.prepare import prepare
+from evenhand.verbs.registration import announced, read_lock
 
 Install = Callable[..., ToyHost]
 
@@ -126,6 +129,26 @@ def test_whatever_differs_from_the_plan_makes_it_exploratory_and_is_named(
     done = audit(config(tmp_path / "run", plan=lock, **change))
     found = done.result["registration"]
     assert (found["status"], found["why"]) == ("exploratory", f"it differs from the plan in {named}")
+
+
+def test_labels_stand_in_no_plan(tmp_path: Path, toy: Install) -> None:
+    toy()
+    lock, sheet = tmp_path / "plan.json", tmp_path / "sheet.csv"
+    plan(config(), timing=False, to=lock)
+    done = audit(config(tmp_path / "run", plan=lock))
+    assert done.result["registration"]["status"] == "pre-registered"
+    write_label_sheet(read_run(done.run), sheet, images=12)
+    sheet.write_text(sheet.read_text().replace(",\n", ",female\n"))
+    ask = config(tmp_path / "run", plan=lock, labels=sheet)
+    assert "human labels" in str(announced(prepare(ask)))  # known before any image is made
+    found = audit(ask).result["registration"]
+    assert (found["status"], found["why"]) == ("exploratory", announced(prepare(ask)))
+
+
+def test_intervals_that_hold_whenever_one_stops_are_planned_for() -> None:
+    (text,) = [one["text"] for one in plan(config(effort={"any_time": True}), timing=False)["goals"] if one["chosen"]]
+    low, high = confidence_sequence(3, 6)
+    assert text == f"as asked: the share of a prompt to +-{(high - low) / 2:.3f}, whenever one stops"
 
 
 def test_device_and_batch_are_no_part_of_the_question(tmp_path: Path, toy: Install) -> None:

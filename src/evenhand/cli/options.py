@@ -214,7 +214,6 @@ def endpoint_options(
 
 
 Asked = Annotated[Question, Group(question)]
-Planned = Annotated[Question, Group(question, without=("prompt_settings", "association", "benign"))]
 Images = Annotated[ImageOptions, Group(image_options)]
 Served = Annotated[ImageOptions, Group(image_options, without=("negative_prompt",))]
 Loading = Annotated[ModelOptions, Group(model_options)]

@@ -20,10 +20,11 @@ from .terminal import Bars
 def plan(
     source: given.Source,
     *,
-    question: given.Planned,
+    question: given.Asked,
     images_per_prompt: given.ImagesPerPrompt = None,
     precision: given.Precision = None,
     until_decided: given.UntilDecided = False,
+    any_time: given.AnyTime = False,
     judge: given.Judges = [],  # noqa: B006
     interventions: given.With = [],  # noqa: B006
     lock: Annotated[
@@ -41,7 +42,13 @@ def plan(
     config = AuditConfig(
         source=source,
         question=question,
-        effort=Effort(images_per_prompt=images_per_prompt, precision=precision, until_decided=until_decided, seed=seed),
+        effort=Effort(
+            images_per_prompt=images_per_prompt,
+            precision=precision,
+            until_decided=until_decided,
+            any_time=any_time,
+            seed=seed,
+        ),
         image=image,
         model=options,
         endpoint=endpoint,

@@ -12,7 +12,7 @@ from ..concepts.concept import Concept
 from ..metrics.classifier_error import JudgeError, corrected_rate
 from ..metrics.decision import images_for_biased_verdict, images_for_fair
 from ..metrics.not_worse import pairs_not_worse
-from ..metrics.sequences import images_for_sequence
+from ..metrics.sequences import confidence_sequence, images_for_sequence
 from ..watch import Silent, Watcher
 from .config import AuditConfig, half_width_at, images_for
 from .endpoint import is_endpoint
@@ -143,8 +143,12 @@ def _goals(prepared: Prepared, series: Series, concept: Concept) -> Iterator[Goa
     precisions = PRECISIONS if effort.precision is None else (effort.precision,)
     if effort.precision is None:
         n = len(series.requests) // rows
-        text = f"as asked: the {what} of a prompt to +-{half_width_at(n):.3f}"
-        yield goal(text, n, chosen=True, most=effort.stops)
+        half, holds = half_width_at(n), ""
+        if effort.any_time:
+            low, high = confidence_sequence(n // 2, n)
+            half, holds = (high - low) / 2, ", whenever one stops"
+        text = f"as asked: the {what} of a prompt to +-{half:.3f}{holds}"
+        yield goal(text, n, chosen=True, most=effort.until_decided)
     for width in precisions:
         yield goal(f"the {what} of a prompt to +-{width:g}", images_for(width))
         level = 1 - 0.05 / (len(concept.classes) if len(concept.classes) > 2 else 1)

@@ -91,6 +91,8 @@ def _difference(found: Mapping[str, Any], prepared: Prepared, facts: Mapping[str
     differing = sorted(key for key in {*theirs, *ours} if theirs.get(key) != ours.get(key))
     if differing:
         return f"it differs from the plan in {', '.join(differing)}"
+    if prepared.config.labels is not None:
+        return "it is calibrated by human labels (--labels), which are drawn after the images and stand in no plan"
     seen = (facts.get("judge") or {}).get("hash")
     if judge_hash is not None and seen is not None and judge_hash != seen:
         return "the judge of the same name is another one than in the plan"
