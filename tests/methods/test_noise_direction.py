@@ -293,7 +293,7 @@ def test_how_sure_the_clear_law_is_belongs_to_its_fit(host: Host, gender: Fitted
     assert method.recall([of(None)]) == {"concept": "gender", "draw": "clear"}
     with pytest.raises(InputError, match=r"direction of gender was calibrated for sure=0.95; leave sure= out"):
         shown(host, of(None), "noise-direction:draw=clear,sure=0.8")
-    with pytest.raises(InputError, match=r"sure=0.3, expected a number between .5 and 1"):
+    with pytest.raises(InputError, match=r"sure=0.3, expected a number above 0.5 and below 1"):
         method.plans(Setting(), method.read({"draw": "clear", "sure": "0.3"}))
 
 

@@ -228,7 +228,7 @@ def test_what_was_saved_with_trained_judges_is_refused(gender: Fitted) -> None:
     ("spec", "said"),
     [
         ("noise-selection:concept=unsafe", "gives an attribute its shares"),
-        ("noise-selection:share=1.5", "share of the steps"),
+        ("noise-selection:share=1.5", "share=1.5, expected a number above 0 and below 1"),
         ("noise-selection:concept=skin", "does not know skin"),
     ],
 )

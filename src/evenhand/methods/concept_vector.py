@@ -18,6 +18,7 @@ from evenhand.interventions.assignment import Assigned
 from evenhand.methods.class_texts import concept_of
 from evenhand.methods.fitting import Fitted
 from evenhand.methods.method import ALLOCATION, Method, Parameter, Setting
+from evenhand.methods.ranges import COUNT_OR_NONE, Range
 from evenhand.methods.shown_classes import (
     CONCEPT,
     FILTER,
@@ -33,6 +34,9 @@ from evenhand.methods.shown_classes import (
 from evenhand.methods.vector_direction import NAME, SAFE, attachables, direction_of
 from evenhand.methods.vector_fit import fit_concept_vector, work_of_vectors
 from evenhand.methods.vector_trials import strength_in
+
+HALVED = Range(low=2, whole=True)
+"""Runs of which each half has a mean: the control compares them."""
 
 Wanted = Mapping[str, str]
 """Concept -> class that one image is to show; an empty mapping leaves the image alone."""
@@ -135,16 +139,26 @@ METHOD = Method(
             fits=True,
         ),
         Parameter(
-            name="images", help="runs per class; else as many as 1,000 evaluations allow", kind="number", fits=True
+            name="images",
+            help="runs per class; else as many as 1,000 evaluations allow",
+            kind="number",
+            range=HALVED,
+            fits=True,
         ),
         Parameter(
-            name="calibrate", help="images per class and prompt; 0 is off", kind="number", default="6", fits=True
+            name="calibrate",
+            help="images per class and prompt; 0 is off",
+            kind="number",
+            default="6",
+            range=COUNT_OR_NONE,
+            fits=True,
         ),
         Parameter(
             name="map",
             help="images per prompt for a map of the sites and steps where the concept is decided; 0 is off",
             kind="number",
             default="0",
+            range=COUNT_OR_NONE,
             fits=True,
         ),
     ),

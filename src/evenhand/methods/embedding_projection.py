@@ -27,6 +27,7 @@ from evenhand.interventions.text_map import TextMap
 from evenhand.methods.class_texts import Texts
 from evenhand.methods.fitting import Fitted, Fitting, Work
 from evenhand.methods.method import Method, Parameter, Setting
+from evenhand.methods.ranges import NOT_NEGATIVE
 from evenhand.methods.shown_classes import CONCEPT, FILTER, left_alone, plans_of, recall_concepts
 
 NAME = "embedding-projection"
@@ -135,7 +136,7 @@ METHOD = Method(
     summary="takes the direction of a concept out of the embedded prompt; closed form, costs nothing",
     parameters=(
         CONCEPT,
-        Parameter(name="weight", help="lambda; 0 changes nothing", kind="number", default="500"),
+        Parameter(name="weight", help="lambda; 0 changes nothing", kind="number", default="500", range=NOT_NEGATIVE),
         FILTER,
     ),
     build=_build,

@@ -13,6 +13,7 @@ from evenhand.errors import InputError
 from evenhand.host.sites import Attachable, Site
 from evenhand.interventions.assignment import Assigned
 from evenhand.methods.fitting import FitPlan, Fitted, Fitting, Preview, Work
+from evenhand.methods.ranges import COUNT_OR_NONE, FINITE, PART, Range
 
 Kind = Literal["text", "number", "start", "choice"]
 
@@ -27,6 +28,7 @@ class Parameter:
         kind: "text"; "number"; "start", a whole number of steps or a share of them with a point in it; or "choice".
         default: None where the method finds it itself.
         choices: of kind "choice".
+        range: of kind "number", the numbers that it takes.
         fits: whether it decides what is fitted; others only decide how it is used.
     """
 
@@ -35,22 +37,33 @@ class Parameter:
     kind: Kind = "text"
     default: str | None = None
     choices: tuple[str, ...] = ()
+    range: Range = FINITE
     fits: bool = False
 
     def read(self, text: str, method: str) -> Any:
         """The value of a typed text.
 
         Raises:
-            InputError: not of this kind.
+            InputError: not of this kind, or a number outside the range.
         """
         if self.kind == "choice" and text not in self.choices:
             raise InputError(f"{method}: {self.name}={text}, expected {', '.join(self.choices)}")
         if self.kind in ("text", "choice"):
             return text
+        counted = self.kind == "start" and text.isdecimal()
         try:
-            return int(text) if self.kind == "start" and text.isdecimal() else float(text)
+            value = int(text) if counted else float(text)
         except ValueError:
-            raise InputError(f"{method}: {self.name}={text}, expected a number") from None
+            raise InputError(f"{method}: {self.name}={text}, expected {self._expected}") from None
+        if value not in (self.range if self.kind == "number" else COUNT_OR_NONE if counted else PART):
+            raise InputError(f"{method}: {self.name}={text}, expected {self._expected}")
+        return value
+
+    @property
+    def _expected(self) -> str:
+        if self.kind == "start":
+            return "a whole number of steps, or a share of them with a point in it, 0.0 to 1.0"
+        return str(self.range)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,6 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 
 from evenhand.concepts.concept import Concept
@@ -24,16 +23,17 @@ from evenhand.errors import DeclinedError, EvenhandWarning, InputError
 from evenhand.host.sites import Attachable, Call
 from evenhand.interventions.assignment import Assigned
 from evenhand.interventions.noise_draw import NoiseDraw
-from evenhand.interventions.noise_laws import Law, between, mixture, reaching, reflected, shifted
+from evenhand.interventions.noise_laws import Law
 from evenhand.methods.class_texts import concept_of
 from evenhand.methods.embedding_projection import MOMENTS, text_map
 from evenhand.methods.fitting import FitPlan, Fitted
 from evenhand.methods.method import ALLOCATION, Method, Parameter, Setting
-from evenhand.methods.noise_calibration import CLEAR, NAME, SURE, law_of_shares, made_clear, sure_of
+from evenhand.methods.noise_calibration import CLEAR, NAME, SURE, made_clear, sure_of
+from evenhand.methods.noise_coordinate import DRAWS, Coordinate
 from evenhand.methods.noise_fit import fit_noise_direction, parted, work_of_direction
 from evenhand.methods.noise_looks import AXIS, own_axes
 from evenhand.methods.noise_store import concepts_together, factors_of, handle_of
-from evenhand.methods.probit import Handle
+from evenhand.methods.ranges import COUNT, COUNT_OR_NONE, NOT_NEGATIVE, Range
 from evenhand.methods.shown_classes import (
     CLASS,
     CONCEPT,
@@ -51,86 +51,10 @@ from evenhand.methods.vector_trials import row_and_prompt, row_for
 
 MISSED = 0.1
 """How far the share that a law leads to may be from the wanted one before a warning names the prompt."""
-SUCCESS = 0.97
-"""How often an assigned class is to be shown, in mode label."""
-DRAWS = ("tilted", CLEAR, "shift", "mixture", "truncated", "antithetic", "additive")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Coordinate:
-    """One concept's direction with its handle, and what is wanted along it.
-
-    Args:
-        concept: what it is about.
-        handle: how the coordinate decides.
-        order: the classes from the direction's negative end to its positive one.
-        draw: form of the law, one of `DRAWS`.
-        sure: of `clear`; None with the others.
-        weight: of the additive form.
-    """
-
-    concept: Concept
-    handle: Handle
-    order: tuple[str, ...]
-    draw: str
-    sure: float | None
-    weight: float
-
-    def to_share(self, row: str, target: Mapping[str, float]) -> Law:
-        """The law under which images of a row have the target's shares."""
-        wanted = [target.get(name, 0.0) for name in self.order]
-        if self.draw == "shift":
-            return shifted(self._shift(row, wanted))
-        if self.draw == "mixture":
-            return mixture([self._shift_to(row, place) for place in range(len(self.order))], wanted)
-        return law_of_shares(self.handle, row, wanted, self.sure)
-
-    def to_class(self, row: str, name: str) -> Law:
-        """The law under which an image of a row shows a class."""
-        place = self.order.index(name)
-        sign = 1 if place == len(self.order) - 1 else -1
-        if self.draw == "additive":
-            return shifted(sign * self.weight)
-        if self.draw == "antithetic":
-            return reflected(sign)
-        if self.draw == "truncated":
-            return between(*self._region(row, place))
-        if self.draw in ("shift", "mixture"):
-            return shifted(self._shift_to(row, place))
-        return reaching(lambda places: self.handle.chances(row, places), place, SUCCESS)
-
-    def _region(self, row: str, place: int) -> tuple[float, float]:
-        """Where this class is the likeliest, from cut to cut."""
-        cuts = self.handle.cuts_of(row) / self.handle.slope_of(row)
-        edges = np.concatenate([[-np.inf], cuts, [np.inf]])
-        return float(edges[place]), float(edges[place + 1])
-
-    def _shift(self, row: str, wanted: Sequence[float]) -> float:
-        """The one shift that comes nearest to the shares; exact for two classes."""
-        by = np.linspace(-8, 8, 1601)
-        above = np.cumsum(wanted[::-1])[::-1][1:]
-        got = np.stack([self._above(row, one) for one in by])
-        return float(by[int(((got - above) ** 2).sum(axis=1).argmin())])
-
-    def _shift_to(self, row: str, place: int) -> float:
-        """The smallest shift that shows a class often enough, else the one that shows it most often."""
-        by = sorted(np.linspace(-8, 8, 1601), key=abs)
-        shown = np.array([self._shares(row, one)[place] for one in by])
-        enough = np.flatnonzero(shown >= SUCCESS)
-        return float(by[int(enough[0])] if len(enough) else by[int(shown.argmax())])
-
-    def _above(self, row: str, by: float) -> np.ndarray:
-        return np.cumsum(self._shares(row, by)[::-1])[::-1][1:]
-
-    def _shares(self, row: str, by: float) -> np.ndarray:
-        moved = tuple(self.handle.cuts_of(row) - self.handle.slope_of(row) * by)
-        return dataclasses.replace(self.handle, cuts={row: moved}).natural(row)
 
 
 def _plans(setting: Setting, values: Mapping[str, Any]) -> list[FitPlan]:
     """Of the concept, or of a joint as a whole, whose directions are calibrated at once; and of each protected one."""
-    if not 0.5 < values["sure"] < 1:
-        raise InputError(f"{NAME}: sure={values['sure']:g}, expected a number between .5 and 1")
     plans = plans_of(NAME, METHOD.parameters, setting, values, protected_of(values), together=True)
     if values["draw"] != CLEAR:
         return plans
@@ -346,8 +270,15 @@ METHOD = Method(
             help=f"of draw={CLEAR}: how often an image shows the class that it is drawn for",
             kind="number",
             default=f"{SURE:g}",
+            range=Range(above=0.5, below=1),
         ),
-        Parameter(name="weight", help="of draw=additive, in standard deviations", kind="number", default="10"),
+        Parameter(
+            name="weight",
+            help="of draw=additive, in standard deviations",
+            kind="number",
+            default="10",
+            range=NOT_NEGATIVE,
+        ),
         Parameter(
             name="renorm",
             help="none, or chi: give the noise its norm back",
@@ -356,7 +287,7 @@ METHOD = Method(
             choices=("none", "chi"),
         ),
         Parameter(name="protect", help="concepts whose coordinate stays, joined by +", fits=False),
-        Parameter(name="kl_budget", help="nats an image may cost", kind="number", default="50"),
+        Parameter(name="kl_budget", help="nats an image may cost", kind="number", default="50", range=NOT_NEGATIVE),
         FILTER,
         Parameter(
             name="estimator",
@@ -367,10 +298,19 @@ METHOD = Method(
             fits=True,
         ),
         Parameter(
-            name="step", help="after which latents are compared; else the strongest of four", kind="number", fits=True
+            name="step",
+            help="after which latents are compared; else the strongest of four",
+            kind="number",
+            range=COUNT_OR_NONE,
+            fits=True,
         ),
         Parameter(
-            name="lowpass", help="cosine modes kept along each side; 0 keeps all", kind="number", default="0", fits=True
+            name="lowpass",
+            help="cosine modes kept along each side; 0 keeps all",
+            kind="number",
+            default="0",
+            range=COUNT_OR_NONE,
+            fits=True,
         ),
         Parameter(name="channels", help="of the latents, joined by +; else all", fits=True),
         Parameter(
@@ -378,6 +318,7 @@ METHOD = Method(
             help="per prompt, whose work calibrates at the target",
             kind="number",
             default="400",
+            range=COUNT,
             fits=True,
         ),
         Parameter(
@@ -385,6 +326,7 @@ METHOD = Method(
             help="weight of an embedding-projection that acts too, so that the noise has less to move; 0 is none",
             kind="number",
             default="0",
+            range=NOT_NEGATIVE,
             fits=True,
         ),
     ),

@@ -20,6 +20,7 @@ from evenhand.methods.class_texts import concept_of
 from evenhand.methods.fitting import FitPlan, Fitted
 from evenhand.methods.method import ALLOCATION, Method, Parameter, Setting
 from evenhand.methods.prompt_mix import words_of
+from evenhand.methods.ranges import COUNT, Range
 from evenhand.methods.selection_cost import together
 from evenhand.methods.selection_fit import NAME, fit_noise_selection, work_of_selection
 from evenhand.methods.shown_classes import (
@@ -57,7 +58,7 @@ def _build(setting: Setting, values: Mapping[str, Any]) -> Attachable:
         look=max(one["look"][""] for one in tables),
         verify=max(one["check"][""] for one in tables),
         wanted=_wanted(setting, concept, values, _declined(setting, concept, values)),
-        tries=max(1, int(values["tries"])),
+        tries=int(values["tries"]),
         strength=values["strength"],
     )
 
@@ -139,15 +140,18 @@ METHOD = Method(
         *PHRASES,
         CLASS,
         ALLOCATION,
-        Parameter(name="tries", help="noises that an image may try", kind="number", default="128"),
+        Parameter(name="tries", help="noises that an image may try", kind="number", default="128", range=COUNT),
         FILTER,
         Parameter(
             name="share",
             help="of the steps, after which is looked; else the cheapest of six",
             kind="number",
+            range=Range(above=0, below=1),
             fits=True,
         ),
-        Parameter(name="images", help="per prompt, to calibrate on", kind="number", default="150", fits=True),
+        Parameter(
+            name="images", help="per prompt, to calibrate on", kind="number", default="150", range=COUNT, fits=True
+        ),
     ),
     build=_build,
     plans=_plans,

@@ -22,6 +22,7 @@ from evenhand.interventions.policy import Category, SafetyPolicy
 from evenhand.interventions.window import Window
 from evenhand.methods.concept_text import concept_text
 from evenhand.methods.method import Method, Parameter, Setting
+from evenhand.methods.ranges import NOT_NEGATIVE, PART
 
 
 class SemanticFormula:
@@ -110,8 +111,8 @@ METHOD = Method(
     parameters=(
         Parameter(name="text", help="what must not appear; else the model's own words for the concept"),
         Parameter(name="concept", help="the concept whose words are used", default="unsafe"),
-        Parameter(name="scale", help="edit scale", kind="number", default="4"),
-        Parameter(name="quantile", help="elements below it are left alone", kind="number", default="0.9"),
+        Parameter(name="scale", help="edit scale", kind="number", default="4", range=NOT_NEGATIVE),
+        Parameter(name="quantile", help="elements below it are left alone", kind="number", default="0.9", range=PART),
         Parameter(name="warmup", help="steps before it acts, or a share of them", kind="start", default="0.2"),
     ),
     build=_build,

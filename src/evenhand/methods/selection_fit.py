@@ -11,7 +11,7 @@ import torch
 
 from evenhand.concepts.concept import Concept
 from evenhand.concepts.wordings import caption_of
-from evenhand.errors import DeclinedError, InputError
+from evenhand.errors import DeclinedError
 from evenhand.interventions.implied_classes import ImpliedClasses, step_after
 from evenhand.interventions.noise_selection import log_odds
 from evenhand.interventions.storage import Card, Frame
@@ -56,12 +56,9 @@ def fit_noise_selection(fitting: Fitting, values: Mapping[str, Any]) -> Fitted:
     """
     concept = concept_of(values, fitting.setting.concept)
     fitting.check_attribute(NAME, concept)
-    given = values["share"]
-    if given is not None and not 0 < given < 1:
-        raise InputError(f"{NAME}: share={given:g}, expected a share of the steps above 0 and below 1")
     before = fitting.host.evaluations
     trials = Trials.judged(fitting, concept, Texts.of(concept).neutral, words=caption_of)
-    looks = _LOOKS if given is None else (given,)
+    looks = _LOOKS if values["share"] is None else (values["share"],)
     seen = _seen(fitting, trials, concept, int(values["images"]), {*looks, *_CHECKS})
     natural, uppers = _natural(seen, concept)
     accuracies = {share: _accuracy(seen, concept, share) for share in seen.chances}

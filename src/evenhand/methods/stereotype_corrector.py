@@ -25,8 +25,12 @@ from evenhand.methods.corrector_fit import NAME, fit_corrector, work_of
 from evenhand.methods.fitting import FitPlan, Fitted
 from evenhand.methods.method import ALLOCATION, Method, Parameter, Setting
 from evenhand.methods.preference_score import score_of
+from evenhand.methods.ranges import COUNT, COUNT_OR_NONE, Range
 from evenhand.methods.shown_classes import CLASS, FILTER, assigned_classes, classes_of, left_alone
 from evenhand.methods.vector_trials import strength_in
+
+ROUNDS = Range(low=20, whole=True)
+"""The learning rate rises over a tenth of the rounds, which takes two."""
 
 
 def _plans(setting: Setting, values: Mapping[str, Any]) -> list[FitPlan]:
@@ -98,15 +102,21 @@ METHOD = Method(
             help="images per class and prompt that name it, to learn from",
             kind="number",
             default="24",
+            range=COUNT_OR_NONE,
             fits=True,
         ),
-        Parameter(name="images", help="neutral ones per prompt, likewise", kind="number", default="16", fits=True),
-        Parameter(name="rounds", help="of the score's training", kind="number", default="2000", fits=True),
+        Parameter(
+            name="images", help="neutral ones per prompt, likewise", kind="number", default="16", range=COUNT, fits=True
+        ),
+        Parameter(
+            name="rounds", help="of the score's training", kind="number", default="2000", range=ROUNDS, fits=True
+        ),
         Parameter(
             name="calibrate",
             help="images per class and prompt",
             kind="number",
             default="16",
+            range=COUNT,
             fits=True,
         ),
     ),
