@@ -202,8 +202,19 @@ def test_other_estimators_sit_at_the_same_site_and_are_added(host: Host, estimat
     assert found.card.effect["evaluations_per_class"] <= 10_000
     first = part.vectors["female"].flatten()
     assert first[0] > 0 > first[1]  # more women, fewer men
-    with pytest.raises(InputError, match="act=pin needs the closed form"):
-        fitted(host, f"concept-vector:estimator={estimator},act=pin")
+
+
+@pytest.mark.parametrize("estimator", ["score-matching", "reconstruction"])
+def test_pinning_without_the_closed_form_is_refused_when_planned(estimator: str) -> None:
+    method = METHODS["concept-vector"]
+    with pytest.raises(InputError, match=f"act=pin needs the closed form.*act=add with estimator={estimator}"):
+        method.plans(Setting(), method.read({"estimator": estimator, "act": "pin"}))
+
+
+def test_a_module_that_there_is_not_is_refused_before_an_image_is_made(host: Host) -> None:
+    with pytest.raises(InputError, match="has no module 'zzz'"):
+        fitted(host, "concept-vector:module=zzz")
+    assert host.evaluations == 0
 
 
 def test_a_row_is_found_by_its_request_then_by_the_prompt() -> None:

@@ -125,3 +125,23 @@ def test_the_mix_follows_the_targets_that_the_user_gave() -> None:
 def test_what_a_method_cannot_use_is_said(text: str, said: str) -> None:
     with pytest.raises(InputError, match=said):
         made(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "concept-vector:class=zzz",
+        "concept-vector:class=female:0.5+zzz:0.5",
+        "concept-vector:concept=unsafe,class=zzz",
+        "concept-vector:present=a hat,absent=no hat,class=zzz",
+        "noise-direction:class=zzz",
+        "noise-selection:concept=gender*skin,class=zzz",
+        "stereotype-corrector:class=zzz",
+        "stereotype-corrector:concept=origin,attribute=scarf,class=zzz",
+    ],
+)
+def test_a_class_that_the_concept_does_not_have_is_refused_when_planned(text: str) -> None:
+    spec = parse_spec(text)
+    method = METHODS[spec.method]
+    with pytest.raises(InputError, match="class=zzz, expected one of"):
+        method.plans(Setting(), method.read(spec.parameters))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -187,10 +188,18 @@ def test_a_budget_that_does_not_suffice_is_declined(gender: Fitted) -> None:
 def test_what_cannot_be_fitted_is_refused(host: Host) -> None:
     with pytest.raises(InputError, match="gives an attribute its shares"):
         fitted(host, "noise-direction:concept=unsafe")
-    with pytest.raises(InputError, match="channels=x"):
-        fitted(host, "noise-direction:channels=x")
+    with pytest.raises(InputError, match=r"channels=0\+9, and the latents have channels 0 to 3"):
+        fitted(host, "noise-direction:channels=0+9")
     with pytest.raises(InputError, match="steps 0 to 19"):
         fitted(host, "noise-direction:estimator=paired,step=50")
+    assert host.evaluations == 0
+
+
+@pytest.mark.parametrize("channels", ["x", "zzz", "-1", "0.5", "", "0+"])
+def test_channels_that_are_no_numbers_are_refused_when_planned(channels: str) -> None:
+    method = METHODS["noise-direction"]
+    with pytest.raises(InputError, match=f"channels={re.escape(channels)}, expected numbers such as 0"):
+        method.plans(Setting(), method.read({"channels": channels}))
 
 
 NOISES = torch.randn(40, 4, 8, 8, generator=torch.Generator().manual_seed(4))

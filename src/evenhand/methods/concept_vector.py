@@ -16,7 +16,7 @@ from evenhand.errors import InputError
 from evenhand.host.sites import Attachable, Call
 from evenhand.interventions.assignment import Assigned
 from evenhand.methods.class_texts import concept_of
-from evenhand.methods.fitting import Fitted
+from evenhand.methods.fitting import FitPlan, Fitted
 from evenhand.methods.method import ALLOCATION, Method, Parameter, Setting
 from evenhand.methods.ranges import COUNT_OR_NONE, Range
 from evenhand.methods.shown_classes import (
@@ -69,6 +69,14 @@ def vector_interventions(
 
     directions = [direction_of(one) for one in fitted]
     return attachables(directions, with_strengths, strength=strength, name=name, acting=acting)
+
+
+def _plans(setting: Setting, values: Mapping[str, Any]) -> list[FitPlan]:
+    if values["act"] == "pin" and values["estimator"] != "mean-difference":
+        raise InputError(
+            f"{NAME}: act=pin needs the closed form's landmarks; use act=add with estimator={values['estimator']}"
+        )
+    return plans_of(NAME, METHOD.parameters, setting, values, protected_of(values), mixtures=True)
 
 
 def _build(setting: Setting, values: Mapping[str, Any]) -> tuple[Attachable, ...]:
@@ -163,7 +171,7 @@ METHOD = Method(
         ),
     ),
     build=_build,
-    plans=lambda setting, values: plans_of(NAME, METHOD.parameters, setting, values, protected_of(values)),
+    plans=_plans,
     fit=lambda fitting, values: fit_concept_vector(
         fitting, {**values, "act": values["act"] or ("pin" if values["estimator"] == "mean-difference" else "add")}
     ),

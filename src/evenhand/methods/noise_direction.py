@@ -30,7 +30,7 @@ from evenhand.methods.fitting import FitPlan, Fitted
 from evenhand.methods.method import ALLOCATION, Method, Parameter, Setting
 from evenhand.methods.noise_calibration import CLEAR, NAME, SURE, made_clear, sure_of
 from evenhand.methods.noise_coordinate import DRAWS, Coordinate
-from evenhand.methods.noise_fit import fit_noise_direction, parted, work_of_direction
+from evenhand.methods.noise_fit import channels_of, fit_noise_direction, parted, work_of_direction
 from evenhand.methods.noise_looks import AXIS, own_axes
 from evenhand.methods.noise_store import concepts_together, factors_of, handle_of
 from evenhand.methods.ranges import COUNT, COUNT_OR_NONE, NOT_NEGATIVE, Range
@@ -55,6 +55,7 @@ MISSED = 0.1
 
 def _plans(setting: Setting, values: Mapping[str, Any]) -> list[FitPlan]:
     """Of the concept, or of a joint as a whole, whose directions are calibrated at once; and of each protected one."""
+    channels_of(values["channels"])
     plans = plans_of(NAME, METHOD.parameters, setting, values, protected_of(values), together=True)
     if values["draw"] != CLEAR:
         return plans

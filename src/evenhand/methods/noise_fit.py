@@ -53,7 +53,8 @@ def fit_noise_direction(fitting: Fitting, values: Mapping[str, Any]) -> Fitted:
             the law that calibrates is `clear`, with sure, where that is not the default.
 
     Raises:
-        InputError: a safety concept, or one that the fit judge does not know or cannot differentiate.
+        InputError: a safety concept, or one that the fit judge does not know or cannot differentiate; a channel or a
+            step that the model does not have.
         DeclinedError: the noise does not decide what the concept's classes look like.
 
     Cost: the ascents of every prompt row, or runs of every class's prompt, for each factor; then the work of `images` +
@@ -62,6 +63,7 @@ def fit_noise_direction(fitting: Fitting, values: Mapping[str, Any]) -> Fitted:
     """
     concept = concept_of(values, fitting.setting.concept)
     fitting.check_attribute(NAME, concept)
+    _check_model(fitting, values)
     before = fitting.host.evaluations
     factors = parted(concept, fitting.setting)
     projected = [fit_projection(fitting, one) for one in factors] if values["projection"] else []
@@ -123,7 +125,7 @@ class _Work:
         # in several wordings: the words around a prompt's subject move its shares
         trials = Trials.judged(fitting, concept, self._texts.neutral, words=caption_of)
         self.trials = dataclasses.replace(trials, rows=rows)
-        self._keep = Keep(lowpass=int(values["lowpass"]), channels=_channels(values["channels"]))
+        self._keep = Keep(lowpass=int(values["lowpass"]), channels=channels_of(values["channels"]))
         self._effect: dict[str, Any] = {}
 
     @property
@@ -175,8 +177,6 @@ class _Work:
             return {"prediction": paired_axis(found, self._keep)}
         total, given = self._settings.steps, self._values["step"]
         steps = tuple(dict.fromkeys(int(share * total) for share in _STEPS)) if given is None else (int(given),)
-        if max(steps) >= total:
-            raise InputError(f"{NAME}: step={max(steps)}, and the schedule has steps 0 to {total - 1}")
         make = svm_axis if estimator == "svm" else paired_axis
         after = latents_after(host, texts, steps, self._runs())
         return {f"{estimator} at step {step}": make(some, self._keep) for step, some in after.items()}
@@ -222,8 +222,27 @@ class _Work:
         )
 
 
-def _channels(text: Any) -> tuple[int, ...]:
-    try:
-        return tuple(int(one) for one in str(text or "").replace("+", " ").split())
-    except ValueError:
-        raise InputError(f"{NAME}: channels={text}, expected numbers such as 0+2") from None
+def channels_of(text: str | None) -> tuple[int, ...]:
+    """Numbers of the channels of a specification; empty for all.
+
+    Raises:
+        InputError: no numbers.
+    """
+    if text is None:
+        return ()
+    parts = text.split("+")
+    if not all(one.strip().isdecimal() for one in parts):
+        raise InputError(f"{NAME}: channels={text}, expected numbers such as 0+2")
+    return tuple(int(one) for one in parts)
+
+
+def _check_model(fitting: Fitting, values: Mapping[str, Any]) -> None:
+    """Raises InputError for channels or a step that the model does not have, before anything is made."""
+    host, steps = fitting.host, fitting.settings.steps
+    known = host.family.latent_channels or getattr(host.denoiser.config, "in_channels", None)
+    missing = [one for one in channels_of(values["channels"]) if known is not None and one >= known]
+    if missing:
+        raise InputError(f"{NAME}: channels={values['channels']}, and the latents have channels 0 to {known - 1}")
+    step = values["step"]
+    if values["estimator"] in ("paired", "svm") and step is not None and step >= steps:
+        raise InputError(f"{NAME}: step={step:g}, and the schedule has steps 0 to {steps - 1}")

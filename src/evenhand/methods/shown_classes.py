@@ -43,6 +43,7 @@ def plans_of(
     more: Sequence[str] = (),
     *,
     together: bool = False,
+    mixtures: bool = False,
 ) -> list[FitPlan]:
     """One plan for each factor of a joint, so that they are shared with what fits a factor alone.
 
@@ -53,20 +54,21 @@ def plans_of(
         values: of a SPEC.
         more: further concepts that are fitted alike.
         together: True for one plan of the whole joint.
+        mixtures: whether `class` may say what lies between classes.
 
     Raises:
-        InputError: an unknown concept, or one phrase without the other.
+        InputError: an unknown concept or class, or one phrase without the other.
     """
     decisive = {one.name: values[one.name] for one in parameters if one.fits}
     if values.get("present") or values.get("absent"):
-        from_phrases(values)
+        check_class(method, from_phrases(values), values, mixtures=mixtures)
         named = {**decisive, "present": None, "absent": None}
         return [
             FitPlan(method, {**decisive, "concept": None}),
             *(FitPlan(method, {**named, "concept": one}) for one in dict.fromkeys(more)),
         ]
     name = values["concept"]
-    setting.concept(name)  # an unknown one is refused here
+    check_class(method, setting.concept(name), values, mixtures=mixtures)
     factors = [name] if together else name.split(JOINT)
     return [FitPlan(method, {**decisive, "concept": one}) for one in dict.fromkeys([*factors, *more])]
 
@@ -100,6 +102,17 @@ def left_alone(values: Mapping[str, Any], call: Call, row: int, concepts: Sequen
     return any(reason_to_leave(call.prompts[row], one) is not None for one in concepts)
 
 
+def check_class(method: str, concept: Concept, values: Mapping[str, Any], *, mixtures: bool = False) -> None:
+    """Raises InputError for a `class` that the concept does not have; see `classes_of`."""
+    given = values.get("class")
+    if given is None:
+        return
+    if mixtures:
+        checked_class(given, concept.class_names, method)
+    elif given not in concept.class_names:
+        raise InputError(f"{method}: class={given}, expected one of {', '.join(concept.class_names)}")
+
+
 def classes_of(
     method: str,
     setting: Setting,
@@ -125,10 +138,7 @@ def classes_of(
     given = values["class"]
     if given is None:
         return _draw(setting, concept, values, target).classes
-    if mixtures:
-        checked_class(given, concept.class_names, method)
-    elif given not in concept.class_names:
-        raise InputError(f"{method}: class={given}, expected one of {', '.join(concept.class_names)}")
+    check_class(method, concept, values, mixtures=mixtures)
     return lambda call: [given] * call.images
 
 

@@ -26,7 +26,7 @@ from evenhand.methods.fitting import FitPlan, Fitted
 from evenhand.methods.method import ALLOCATION, Method, Parameter, Setting
 from evenhand.methods.preference_score import score_of
 from evenhand.methods.ranges import COUNT, COUNT_OR_NONE, Range
-from evenhand.methods.shown_classes import CLASS, FILTER, assigned_classes, classes_of, left_alone
+from evenhand.methods.shown_classes import CLASS, FILTER, assigned_classes, check_class, classes_of, left_alone
 from evenhand.methods.vector_trials import strength_in
 
 ROUNDS = Range(low=20, whole=True)
@@ -35,10 +35,11 @@ ROUNDS = Range(low=20, whole=True)
 
 def _plans(setting: Setting, values: Mapping[str, Any]) -> list[FitPlan]:
     decisive = {one.name: values[one.name] for one in METHOD.parameters if one.fits and one.name != "attribute"}
-    setting.concept(values["concept"])
     if values["attribute"] is None:
+        check_class(NAME, setting.concept(values["concept"]), values)
         return [FitPlan(NAME, {**decisive, "concept": values["concept"], "group": None})]
-    setting.concept(values["attribute"])
+    setting.concept(values["concept"])
+    check_class(NAME, setting.concept(values["attribute"]), values)
     return [FitPlan(NAME, {**decisive, "concept": values["attribute"], "group": values["concept"]})]
 
 

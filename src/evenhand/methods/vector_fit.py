@@ -73,7 +73,7 @@ def fit_concept_vector(fitting: Fitting, values: Mapping[str, Any]) -> Fitted:
     chosen, enough, tried = _choose(trials, texts, directions)
     if values["estimator"] != "mean-difference":
         before = fitting.host.evaluations
-        chosen = _estimated(fitting, concept, texts, chosen, values["estimator"], values["act"])
+        chosen = _estimated(fitting, concept, texts, chosen, values["estimator"])
         work = (fitting.host.evaluations - before) / (len(texts.classes) - safety)
     begun, gentle = _begun(trials, chosen, texts.shown, enough, values)
     chosen, taken_back = _countered(begun, seen, texts.shown, runs, values)
@@ -248,12 +248,8 @@ def _strengths(
     return calibrate(trials, chosen.show, classes, int(values["calibrate"]), least, gentle=gentle)
 
 
-def _estimated(
-    fitting: Fitting, concept: Concept, texts: Texts, chosen: Direction, estimator: str, act: str
-) -> Direction:
+def _estimated(fitting: Fitting, concept: Concept, texts: Texts, chosen: Direction, estimator: str) -> Direction:
     """The same site with the vectors of another estimator, which are added."""
-    if act == "pin":
-        raise InputError(f"act=pin needs the closed form's landmarks; use act=add with estimator={estimator}")
     (part,) = chosen.parts
     module = part.module
     learnt = {name: text for name, text in texts.classes.items() if name != SAFE or concept.kind == "attribute"}
