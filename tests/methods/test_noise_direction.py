@@ -195,6 +195,22 @@ def test_what_cannot_be_fitted_is_refused(host: Host) -> None:
     assert host.evaluations == 0
 
 
+def test_a_form_that_says_nothing_of_what_is_wanted_is_refused_when_planned() -> None:
+    method = METHODS["noise-direction"]
+
+    def planned(**given: str) -> int:
+        return len(method.plans(Setting(), method.read(given)))
+
+    with pytest.raises(InputError, match=r"draw=truncated .*; add mode=label"):
+        planned(draw="truncated")
+    # whether by the target or by class=, an image has a class then
+    assert planned(draw="truncated", mode="label") == planned(draw="truncated", **{"class": "male"}) == 1
+    for concept in ("skin", "gender*skin"):
+        with pytest.raises(InputError, match=r"draw=antithetic takes concepts of two classes, skin has 3"):
+            planned(draw="antithetic", concept=concept)
+    assert planned(draw="antithetic") == planned(draw="antithetic", concept="gender*age") == 1
+
+
 @pytest.mark.parametrize("channels", ["x", "zzz", "-1", "0.5", "", "0+"])
 def test_channels_that_are_no_numbers_are_refused_when_planned(channels: str) -> None:
     method = METHODS["noise-direction"]

@@ -57,9 +57,25 @@ def _plans(setting: Setting, values: Mapping[str, Any]) -> list[FitPlan]:
     """Of the concept, or of a joint as a whole, whose directions are calibrated at once; and of each protected one."""
     channels_of(values["channels"])
     plans = plans_of(NAME, METHOD.parameters, setting, values, protected_of(values), together=True)
+    _check_draw(parted(concept_of(values, setting.concept), setting), values)
     if values["draw"] != CLEAR:
         return plans
     return [_clearly(plan, values["sure"]) if _has_two_classes(plan, setting) else plan for plan in plans]
+
+
+def _check_draw(factors: Sequence[Concept], values: Mapping[str, Any]) -> None:
+    """Raises InputError where a form of the law says nothing of what is wanted."""
+    if values["draw"] == "truncated" and not _labels(values):
+        raise InputError(
+            f"{NAME}: draw=truncated draws within the class that an image is assigned, and mode=share assigns none; "
+            "add mode=label"
+        )
+    many = next((one for one in factors if len(one.classes) > 2), None)
+    if values["draw"] == "antithetic" and many is not None:
+        raise InputError(
+            f"{NAME}: draw=antithetic takes concepts of two classes, {many.name} has {len(many.classes)}; use "
+            "draw=truncated with mode=label"
+        )
 
 
 def _has_two_classes(plan: FitPlan, setting: Setting) -> bool:
