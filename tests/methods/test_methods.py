@@ -127,6 +127,27 @@ def test_what_a_method_cannot_use_is_said(text: str, said: str) -> None:
         made(text)
 
 
+def test_a_class_is_named_where_the_pattern_says() -> None:
+    words = made('prompt-mix:concept=skin,words="a {}-skinned person, smiling"').words
+    told = {one.prompt for one in words(Call(prompts=("a nurse",) * 30, images=30))}
+    assert told == {f"a {name}-skinned person, smiling" for name in ("dark", "medium", "light")}
+
+
+@pytest.mark.parametrize("method", ["prompt-mix", "population-preference"])
+@pytest.mark.parametrize("pattern", ["{", "{x}", "{0}", "people", "", "{} and {}", "{}-{", "{{}}"])
+def test_a_pattern_without_one_place_for_the_class_is_refused(method: str, pattern: str) -> None:
+    row = METHODS[method]
+    values = row.read({"words": pattern})
+    with pytest.raises(InputError, match=r"words=.*, expected a text with one \{\} in it"):
+        row.plans(Setting(), values) or row.build(Setting(), values)
+
+
+def test_the_words_of_safe_winners_are_no_pattern() -> None:
+    method = METHODS["population-preference"]
+    (plan,) = method.plans(Setting(), method.read({"concept": "unsafe", "words": "at peace"}))
+    assert plan.values["words"] == "at peace"
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -80,6 +80,7 @@ def test_the_hash_is_that_of_the_content(tmp_path: Path) -> None:
         (("female = 0.5", "female = 0.6"), "the shares sum to 1.1"),
         (("female = 0.5, male", "woman = 0.5, male"), "the target names woman, male, expected female, male"),
         (('concept = "gender"', 'concept = "gendre"'), 'did you mean "gender"'),
+        (('words = "{}-skinned"', 'words = "skinned"'), "words=skinned, expected a text with one {} in it"),
         (('concept = "skin"', 'concept = "gender*skin"'), "gender stands in two rules"),
         (('concept = "skin"', 'concept = "unsafe"'), "a safety concept has no shares"),
         (('class = "old"', 'class = "older"'), "age has no class 'older'"),

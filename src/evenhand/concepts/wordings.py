@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from evenhand.concepts.prompts import PromptRow
+from evenhand.errors import InputError
 
 FRAMES = ("a photo of", "picture of", "", "an image of", "a portrait of", "photo of", "a picture of", "image of")
 BARE_FRAMES = ("an image of", "a photo of", "", "a picture of", "a portrait of")
@@ -37,3 +38,21 @@ def plain_caption(prompt: str) -> str:
 
 def _framed(frames: Sequence[str], subject: str) -> list[str]:
     return [f"{frame} {subject}".lstrip() for frame in frames]
+
+
+def named_by(pattern: str, name: str) -> str:
+    """The words for a class: "{}-skinned" makes "dark-skinned" of dark.
+
+    Args:
+        pattern: a text with one {} in it, where the name goes.
+        name: of the class.
+
+    Raises:
+        InputError: a pattern that has no such place, or several, or another brace.
+    """
+    before, place, after = pattern.partition("{}")
+    if not place or "{" in before + after or "}" in before + after:
+        raise InputError(
+            f"words={pattern}, expected a text with one {{}} in it, where the name of a class goes, as {{}}-skinned"
+        )
+    return f"{before}{name}{after}"

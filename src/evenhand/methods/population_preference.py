@@ -20,6 +20,7 @@ from evenhand.methods.population_fit import fit_population_preference
 from evenhand.methods.population_looks import Limits
 from evenhand.methods.population_sides import NAME, target_of
 from evenhand.methods.population_work import work_of
+from evenhand.methods.prompt_mix import words_of
 from evenhand.methods.ranges import COUNT, COUNT_OR_NONE, NOT_NEGATIVE, POSITIVE, SWITCH, Range
 from evenhand.methods.shown_classes import CONCEPT
 from evenhand.training.losses import LOSSES
@@ -32,6 +33,8 @@ def _plans(setting: Setting, values: Mapping[str, Any]) -> list[FitPlan]:
     target = target_of(concept, setting.target(concept))
     wanted_baselines(values["against"], values["loss"], concept)  # refused before a model is loaded
     Limits.of(values)
+    if concept.kind == "attribute" and values["words"] is not None:
+        words_of(concept, concept.class_names[0], values["words"])
     decisive = {one.name: values[one.name] for one in METHOD.parameters if one.fits}
     return [FitPlan(NAME, {**decisive, "target": json.dumps(target, sort_keys=True)})]
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from evenhand.concepts.concept import JOINT, Concept
 from evenhand.concepts.library import load_concept
+from evenhand.concepts.wordings import named_by
 from evenhand.errors import InputError
 from evenhand.interventions.assignment import Assigned, Assignment
 from evenhand.interventions.prompt_map import PromptMap, Words
@@ -47,9 +48,18 @@ def _build(setting: Setting, values: Mapping[str, Any]) -> PromptMap:
 
 
 def words_of(concept: Concept, name: str, pattern: str | None = None) -> str:
-    """The first words by which a prompt names the class; of a joint those of each part; else the class's name."""
+    """The first words by which a prompt names the class; of a joint those of each part; else the class's name.
+
+    Args:
+        concept: whose class.
+        name: of the class.
+        pattern: a text with one {} in it, where the name goes; None for the concept's own words.
+
+    Raises:
+        InputError: a pattern that has no such place, or several.
+    """
     if pattern is not None:
-        return pattern.format(name)
+        return named_by(pattern, name)
     if JOINT in concept.name:
         factors = zip(concept.factors, name.split(JOINT), strict=True)
         return ", ".join(words_of(load_concept(factor), part) for factor, part in factors)

@@ -15,6 +15,7 @@ from ..concepts.concept import Concept
 from ..concepts.library import load_concept
 from ..concepts.reading import parse_toml, read_text
 from ..concepts.shares import checked_shares
+from ..concepts.wordings import named_by
 from ..errors import InputError
 from ..records import content_hash
 
@@ -52,9 +53,11 @@ class FairnessRule(_Part):
     def resolved(self) -> Concept:
         """The concept with this rule's target.
 
-        Raises: InputError for an unknown concept or class, and shares that do not sum to 1.
+        Raises: InputError for an unknown concept or class, shares that do not sum to 1, and words without one {}.
         """
         concept = load_concept(self.concept)
+        if self.words is not None:
+            named_by(self.words, concept.class_names[0])
         if self.target is None:
             return concept
         if set(self.target) != set(concept.class_names):
