@@ -22,7 +22,8 @@ from evenhand.methods.method import ALLOCATION, Method, Parameter, Setting
 from evenhand.methods.prompt_mix import words_of
 from evenhand.methods.ranges import COUNT, Range
 from evenhand.methods.selection_cost import together
-from evenhand.methods.selection_fit import NAME, fit_noise_selection, work_of_selection
+from evenhand.methods.selection_fit import fit_noise_selection, work_of_selection
+from evenhand.methods.selection_joint import LEAST, NAME, SHOWN, common_share, table_of
 from evenhand.methods.shown_classes import (
     CLASS,
     CONCEPT,
@@ -51,13 +52,15 @@ def _build(setting: Setting, values: Mapping[str, Any]) -> Attachable:
     tables = [one.card.calibration for one in setting.fitted]
     if not all({"look", "check"} <= one.keys() for one in tables):
         raise InputError(f"{NAME}: what was saved is of an older kind, with judges of latents; fit it again")
+    cards = [one.card for one in setting.fitted]
+    look, check = common_share(cards, LEAST), common_share(cards, SHOWN)
     return NoiseSelection(
         name=NAME,
         factors=tuple(_words(Concept.from_dict(one.card.concept)) for one in setting.fitted),
         classes={name: tuple(parts_of(concept, name)) for name in concept.class_names},
-        look=max(one["look"][""] for one in tables),
-        verify=max(one["check"][""] for one in tables),
-        wanted=_wanted(setting, concept, values, _declined(setting, concept, values)),
+        look=look,
+        verify=check,
+        wanted=_wanted(setting, concept, values, _declined(setting, concept, values), (look, check)),
         tries=int(values["tries"]),
         strength=values["strength"],
     )
@@ -99,7 +102,7 @@ def _declined(setting: Setting, concept: Concept, values: Mapping[str, Any]) -> 
 
 
 def _wanted(
-    setting: Setting, concept: Concept, values: Mapping[str, Any], declined: frozenset[str]
+    setting: Setting, concept: Concept, values: Mapping[str, Any], declined: frozenset[str], shares: tuple[float, float]
 ) -> Callable[[Call], list[Wanted | None]]:
     show = classes_of(NAME, setting, concept, values)
     rows = {row for one in setting.fitted for some in one.card.calibration.values() for row in some}
@@ -111,18 +114,19 @@ def _wanted(
             if row in declined or left_alone(values, call, place, [concept]):
                 found.append(None)
                 continue
-            least, shown = (_odds(setting.fitted, concept, name, row, which) for which in ("least", "shown"))
+            least, shown = (
+                _odds(setting.fitted, concept, name, row, which, share)
+                for which, share in zip((LEAST, SHOWN), shares, strict=True)
+            )
             found.append(Wanted(name=name, least=least, shown=shown))
         return found
 
     return wanted
 
 
-def _odds(fitted: Sequence[Fitted], concept: Concept, name: str, row: str, which: str) -> float:
+def _odds(fitted: Sequence[Fitted], concept: Concept, name: str, row: str, which: str, share: float) -> float:
     """Log-odds from which on a noise is finished, or shows its class; of a joint from those of its factors."""
-    tables = [
-        one.card.calibration[f"{which} {part}"] for one, part in zip(fitted, parts_of(concept, name), strict=True)
-    ]
+    tables = [table_of(one.card, which, part, share) for one, part in zip(fitted, parts_of(concept, name), strict=True)]
     return together([table.get(row, table[""]) for table in tables])
 
 

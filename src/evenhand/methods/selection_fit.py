@@ -19,10 +19,10 @@ from evenhand.methods.class_texts import Texts, concept_of
 from evenhand.methods.fitting import Fitted, Fitting, Preview, Work
 from evenhand.methods.prompt_mix import words_of
 from evenhand.methods.selection_cost import Bar, best_bar
+from evenhand.methods.selection_joint import LEAST, NAME, SHOWN, key_at
 from evenhand.methods.vector_trials import Trials
 from evenhand.metrics.intervals import clopper_pearson_upper
 
-NAME = "noise-selection"
 _LOOKS = (0.08, 0.12, 0.16, 0.2, 0.28, 0.4)
 """Of the steps, after which a first look is tried; the cheapest for the concept's own target is taken."""
 _CHECKS = (0.56, 0.72, 0.88, 0.96)
@@ -85,8 +85,8 @@ def fit_noise_selection(fitting: Fitting, values: Mapping[str, Any]) -> Fitted:
     calibration = {
         **{f"natural {name}": {row: round(s[name], 4) for row, s in natural.items()} for name in concept.class_names},
         **{f"upper {name}": {row: round(s[name], 4) for row, s in uppers.items()} for name in concept.class_names},
-        **{f"least {name}": {row: least for row, (_, least) in some.items()} for name, some in bars[look].items()},
-        **{f"shown {name}": _middles(seen, concept, check, name) for name in concept.class_names},
+        **_tables(LEAST, {share: _leasts(some) for share, some in bars.items()}, look),
+        **_tables(SHOWN, {share: _shown(seen, concept, share) for share in _CHECKS}, check),
         "look": {"": look},
         "check": {"": check},
     }
@@ -171,6 +171,23 @@ def _bars(
             bar = best_bar(apart[kept], seen.labels[kept], place, numbers, look, 1 + classes / image)
             bars[name][row] = (bar, round(cuts[row] + bar.least * scatters[row], 4))
     return bars
+
+
+def _leasts(bars: Mapping[str, Mapping[str, tuple[Bar, float]]]) -> Shares:
+    return {name: {row: least for row, (_, least) in some.items()} for name, some in bars.items()}
+
+
+def _shown(seen: Seen, concept: Concept, share: float) -> Shares:
+    return {name: _middles(seen, concept, share, name) for name in concept.class_names}
+
+
+def _tables(which: str, found: Mapping[float, Shares], own: float) -> dict[str, Mapping[str, float]]:
+    """Those at the share that is used, and those at others, at which a joint may look or check."""
+    return {
+        f"{which} {name}" if share == own else key_at(which, name, share): table
+        for share, tables in found.items()
+        for name, table in tables.items()
+    }
 
 
 def _middles(seen: Seen, concept: Concept, share: float, name: str) -> dict[str, float]:
