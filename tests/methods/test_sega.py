@@ -35,6 +35,19 @@ def test_the_equations_restated() -> None:
         assert (found.switch > 0).flatten(2).sum(dim=2).tolist() == [[5, 5, 5]] * 2
 
 
+def test_packed_latents_keep_the_largest_of_each_channel_too() -> None:
+    # two rows of 40 tokens and 3 channels, the second channel a thousand times as large as the others
+    draw = torch.Generator().manual_seed(4)
+    concept = torch.randn(2, 40, 3, generator=draw) * torch.tensor([1.0, 1000.0, 1.0])
+    said = Branches(anchor=torch.zeros(2, 40, 3), prompt=torch.zeros(2, 40, 3), concept=concept, others={})
+    category = Category(text="x", scale=1.0, threshold=0.9, threshold_kind="quantile", momentum_scale=0.0)
+    kept = SemanticFormula().term(category, said, {}, 1.0).switch > 0
+    # a tenth of the 40 tokens in every channel, those that are largest there
+    assert kept.sum(dim=1).tolist() == [[4, 4, 4]] * 2
+    largest = concept.abs().topk(4, dim=1).indices
+    assert kept.gather(1, largest).all()
+
+
 def test_its_effect_does_not_grow_with_the_guidance_scale(host: Callable[[str], Host]) -> None:
     wrapped = host("sd1")
 

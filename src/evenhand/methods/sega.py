@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from evenhand.host.carrier import channel_axis
 from evenhand.interventions.guidance_term import COMPLETE, Branches, GuidanceTerm, Schedule, Term, everywhere
 from evenhand.interventions.policy import Category, SafetyPolicy
 from evenhand.interventions.window import Window
@@ -39,9 +40,10 @@ class SemanticFormula:
     def term(self, category: Category, branches: Branches, memory: dict[str, torch.Tensor], guidance: float) -> Term:
         """gamma over the guidance scale, by which it will be multiplied."""
         direction = category.scale * (branches.concept - branches.anchor)
-        size = direction.float().abs()
-        quantile = torch.quantile(size.flatten(2), category.threshold, dim=2)
-        kept = (size >= quantile.view(*quantile.shape, *[1] * (size.ndim - 2))).to(direction.dtype)
+        size, axis = direction.float().abs(), channel_axis(direction)
+        quantile = torch.quantile(size.movedim(axis, 1).flatten(2), category.threshold, dim=2)
+        shape = [one if place in (0, axis) else 1 for place, one in enumerate(size.shape)]
+        kept = (size >= quantile.view(shape)).to(direction.dtype)
         value = direction * kept
         if category.momentum_scale > 0:
             momentum = memory.get("momentum", torch.zeros_like(value))
