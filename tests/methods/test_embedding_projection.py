@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 import torch
+from tiny_pipelines import ready
 
 from evenhand.errors import InputError
-from evenhand.methods.embedding_projection import METHOD, MOMENTS, projection
+from evenhand.host.host import Host
+from evenhand.methods.embedding_projection import METHOD, MOMENTS, last_token, projection
 from evenhand.methods.fitting import Fitted
 from evenhand.methods.method import Setting
 from evenhand.methods.spec import parse_spec
@@ -90,3 +92,17 @@ def test_a_safety_concept_is_refused() -> None:
     assert METHOD.fit is not None
     with toy_host(WORLD) as host, pytest.raises(InputError, match="use safe-guidance"):
         METHOD.fit(toy_fitting(host, WORLD, rows=ROWS), plan.values)
+
+
+def test_the_last_token_of_flux_is_that_of_the_encoder_whose_sequence_it_attends_to() -> None:
+    pipe, text = ready("flux"), "a b c"
+    with Host.wrap(pipe) as host:
+        found = last_token(host, text)
+    padded = pipe.tokenizer_2(text, padding="max_length", max_length=512, return_tensors="pt").input_ids
+    with torch.no_grad():
+        sequence = pipe.text_encoder_2(padded)[0][0]
+    ends = [len(words(text).input_ids) - 1 for words in (pipe.tokenizer, pipe.tokenizer_2)]
+    assert ends == [4, 5]  # start, a, b, c, end; and a, space, b, space, c, end
+    expected, other = (torch.nn.functional.normalize(sequence[end], dim=0) for end in reversed(ends))
+    assert torch.allclose(found, expected, atol=1e-5)
+    assert not torch.allclose(found, other, atol=1e-2)

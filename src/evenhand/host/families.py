@@ -34,6 +34,7 @@ class Family:
         float16_vae: False where the VAE overflows in float16 and so stays in float32 there.
         text_inputs: (input of the denoiser, position in what the pipeline's `encode_prompt` returns) of a text; a
             dotted name is an entry of a nested input.
+        tokenizer: name of the one whose tokens `encoder_hidden_states` begins with, one place for each.
         timesteps_per_unit: training timesteps for 1 in the timestep that the denoiser is given.
         cpu_latent_pixels: latent pixels (height x width x images) of one batch that saturate a CPU.
         cuda_latent_pixels: the same for a GPU.
@@ -50,6 +51,7 @@ class Family:
     float32_text: bool
     float16_vae: bool = True
     text_inputs: tuple[tuple[str, int], ...] = (("encoder_hidden_states", 0),)
+    tokenizer: str = "tokenizer"
     timesteps_per_unit: float = 1.0
     cpu_latent_pixels: int = 48 * 16 * 16
     cuda_latent_pixels: int
@@ -124,6 +126,7 @@ FAMILIES: tuple[Family, ...] = (
         latent_channels=16,
         float32_text=False,
         text_inputs=(("encoder_hidden_states", 0), ("pooled_projections", 1), ("txt_ids", 2)),
+        tokenizer="tokenizer_2",  # the first encoder gives the pooled embedding alone
         timesteps_per_unit=1000.0,
         cuda_latent_pixels=4 * 128 * 128,
     ),

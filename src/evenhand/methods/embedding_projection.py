@@ -76,7 +76,7 @@ def fit_projection(fitting: Fitting, concept: Concept) -> Fitted:
 def last_token(host: Any, text: str) -> torch.Tensor:
     """The embedding of the last token that a text has of its own, of norm 1."""
     sequence = encode_text(host.pipe, host.family, text).inputs["encoder_hidden_states"][0].float().cpu()
-    tokenizer = host.pipe.components.get("tokenizer")
+    tokenizer = host.pipe.components.get(host.family.tokenizer)
     place = len(sequence) - 1
     if tokenizer is not None:
         place = min(place, len(tokenizer(text, truncation=True).input_ids) - 1)
