@@ -8,7 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.stats import binomtest, chi2, norm
 
+from .deviation import deviation
 from .intervals import CONFIDENCE, Interval, score_interval, two_sided, wilson
+from .rows import Row
 
 
 def paired_difference(
@@ -206,16 +208,35 @@ def deviation_change(
     target: Sequence[float],
     confidence: float = CONFIDENCE,
 ) -> tuple[float, Interval]:
-    """Change of the debiased deviation over prompts: of the roots, with the interval made on the squares.
+    """Change of the debiased deviation over prompts, b - a, with its interval.
 
-    a - b = (a^2 - b^2) / (a + b); where both roots are 0 the interval of the squares is divided by its own root.
+    Its ends are the least and the largest b - a with b^2 - a^2 within the interval of the squares, which knows what the
+    arms have in common, and with a and b within their own intervals. The first alone, divided by a + b, is too narrow
+    where one arm is near the target and the other is not: a root near 0 is known badly.
     """
-    roots = [math.sqrt(max(0.0, float(np.mean([_squared(row, target) for row in rows])))) for rows in (before, after)]
     change, error = squared_deviation_change(before, after, target)
     half = float(norm.ppf((1 + confidence) / 2)) * error
-    scale = sum(roots) or math.sqrt(half) or 1.0
-    value = roots[1] - roots[0]
-    return value, (min(value, (change - half) / scale), max(value, (change + half) / scale))
+    first, second = (_alone(rows, target, confidence) for rows in (before, after))
+    value = second[0] - first[0]
+    low = -_farthest(half - change, second[1], first[1])
+    return value, (min(value, low), max(value, _farthest(change + half, first[1], second[1])))
+
+
+def _alone(rows: Sequence[Sequence[int]], target: Sequence[float], confidence: float) -> tuple[float, Interval]:
+    """One arm's deviation by itself."""
+    classes = tuple(map(str, range(len(target))))
+    counts = [tuple(np.bincount(np.asarray(labels), minlength=len(target)).tolist()) for labels in rows]
+    own = [Row(name="", classes=classes, strata=(one,), assigned=(None,), abstained=0) for one in counts]
+    return deviation(own, target, confidence)
+
+
+def _farthest(square: float, start: Interval, end: Interval) -> float:
+    """The largest y - x with y^2 - x^2 at most `square`, x within `start` and y at most at the upper end of `end`."""
+    if square >= 0:  # the further from 0, the less the same squares are apart
+        return min(end[1], math.sqrt(square + start[0] ** 2)) - start[0]
+    least = max(start[0], math.sqrt(-square))
+    x = max(least, min(start[1], math.sqrt(end[1] ** 2 - square)))
+    return math.sqrt(max(x * x + square, 0.0)) - x
 
 
 def swap_test(
