@@ -240,8 +240,7 @@ def _check_model(fitting: Fitting, values: Mapping[str, Any]) -> None:
     """Raises InputError for channels or a step that the model does not have, before anything is made."""
     host, steps = fitting.host, fitting.settings.steps
     known = host.family.latent_channels or getattr(host.denoiser.config, "in_channels", None)
-    missing = [one for one in channels_of(values["channels"]) if known is not None and one >= known]
-    if missing:
+    if known is not None and any(one >= known for one in channels_of(values["channels"])):
         raise InputError(f"{NAME}: channels={values['channels']}, and the latents have channels 0 to {known - 1}")
     step = values["step"]
     if values["estimator"] in ("paired", "svm") and step is not None and step >= steps:
