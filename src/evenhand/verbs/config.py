@@ -36,6 +36,12 @@ class ModelOptions(Record):
         if self.dtype not in ("auto", "float32", "bfloat16", "float16"):
             raise InputError(f"--dtype {self.dtype}: expected auto, float32, bfloat16 or float16")
 
+    @property
+    def given(self) -> dict[str, bool]:
+        """Whether each option was given, by its name on the command line: what makes no images itself refuses them."""
+        plain = ModelOptions().to_dict()
+        return {f"--{name.replace('_', '-')}": value != plain[name] for name, value in self.to_dict().items()}
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ImageOptions(Record):

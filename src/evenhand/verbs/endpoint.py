@@ -41,16 +41,11 @@ def check_endpoint(config: AuditConfig) -> dict[str, Any]:
     base_url(config.source)
     if config.endpoint.model is None:
         raise InputError(f"{config.source}: give the name of the model there, --endpoint-model NAME")
-    model, image = config.model, config.image
+    image = config.image
     given = {
         "--with": config.interventions,
         "--scheduler": image.scheduler,
-        "--device": model.device != "auto",
-        "--dtype": model.dtype != "auto",
-        "--batch-size": model.batch_size,
-        "--revision": model.revision,
-        "--variant": model.variant,
-        "--lora": model.lora,
+        **config.model.given,
     }
     for option, value in given.items():
         if value:

@@ -62,7 +62,7 @@ def check_manifest(source: str) -> None:
 
 def check_folder(config: AuditConfig) -> None:
     """Raises InputError for an option that says how images are made: those of a folder are there already."""
-    effort, image, model = config.effort, config.image, config.model
+    effort, image = config.effort, config.image
     given = {
         "--images-per-prompt": effort.images_per_prompt,
         "--prompt-settings": config.question.own_settings,
@@ -71,12 +71,7 @@ def check_folder(config: AuditConfig) -> None:
         "--scheduler": image.scheduler,
         "--size": image.size,
         "--negative-prompt": image.negative_prompt is not None,
-        "--device": model.device != "auto",
-        "--dtype": model.dtype != "auto",
-        "--batch-size": model.batch_size,
-        "--revision": model.revision,
-        "--variant": model.variant,
-        "--lora": model.lora,
+        **config.model.given,
     }
     for option, value in given.items():
         if value:
