@@ -86,7 +86,9 @@ def test_a_number_outside_its_range_is_refused(method: str, given: str, expected
 @pytest.mark.parametrize("spec", ["concept-vector:map=0", "noise-direction:lowpass=0,projection=0", "sega:warmup=0"])
 def test_what_turns_a_part_off_is_taken(spec: str) -> None:
     method, _, given = spec.partition(":")
-    METHODS[method].read(dict(one.split("=") for one in given.split(",")))
+    typed = dict(one.split("=") for one in given.split(","))
+    read = METHODS[method].read(typed)
+    assert {name: read[name] for name in typed} == dict.fromkeys(typed, 0)
 
 
 def test_an_adapter_may_be_taken_back_or_overdone() -> None:

@@ -132,7 +132,7 @@ def test_what_is_spent_is_counted(host: Host) -> None:
     assert host.evaluations - before == effect["evaluations"]
     # 16 images of 2 steps with guidance; a step of each of 4 captions and of 8 prompts that name a class; 2 draws of
     # each image, and of each of 8 winners under its own prompt
-    assert (effect["images"], effect["made"], effect["composition"]) == (16, 16, "dealt")
+    assert (effect["images"], effect["made"], effect["composition"]) == (16, 16, "stratified")
     assert effect["evaluations_of_data"] == 16 * 2 * 2 + 4 + 8 + 16 * 2 + 8 * 2
     # then 4 looks of 40 images and one at the kept adapter, and 6 steps of 2 populations of 4 images
     assert effect["evaluations"] - effect["evaluations_of_data"] == 5 * 40 * 2 * 2 + 6 * 2 * 4

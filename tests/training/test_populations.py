@@ -85,7 +85,7 @@ def test_winners_of_a_row_have_the_target_and_are_dealt_to_its_populations_at_ra
 
 def test_winners_of_a_row_with_one_population_are_drawn_independently() -> None:
     one = plan(side=10, populations=1)
-    assert (one.composition, plan(populations=2).composition) == ("iid", "dealt")
+    assert (one.composition, plan(populations=2).composition) == ("iid", "stratified")
     counts = []
     for seed in range(60):
         shown = [slot.shown for slot in slots(dataclasses.replace(one, seed=seed)) if slot.winner]

@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 from ..errors import InputError
-from ..verbs.config import AuditConfig, Effort, GenerateConfig
+from ..verbs.config import AuditConfig, GenerateConfig
 from . import options as given
 from .attack import attack
 from .diff import diff
@@ -64,10 +64,7 @@ def audit(
     source: given.Sources,
     *,
     question: given.Asked,
-    images_per_prompt: given.ImagesPerPrompt = None,
-    precision: given.Precision = None,
-    until_decided: given.UntilDecided = False,
-    any_time: given.AnyTime = False,
+    effort: given.Amount,
     judge: given.Judges = [],  # noqa: B006
     labels: given.Labels = None,
     interventions: given.With = [],  # noqa: B006
@@ -75,7 +72,6 @@ def audit(
     dry_run: given.DryRun = False,
     fail_on: given.FailOn = [],  # noqa: B006
     image: given.Images,
-    seed: given.Seed = 0,
     options: given.Loading,
     endpoint: given.Endpoint,
     engine: given.Engine = "local",
@@ -87,13 +83,7 @@ def audit(
     config = AuditConfig(
         source=source[0],
         question=question,
-        effort=Effort(
-            images_per_prompt=images_per_prompt,
-            precision=precision,
-            until_decided=until_decided,
-            any_time=any_time,
-            seed=seed,
-        ),
+        effort=effort,
         image=image,
         model=options,
         endpoint=endpoint,
@@ -154,13 +144,11 @@ def compare(
     model: given.Model,
     *,
     question: given.Asked,
-    images_per_prompt: given.ImagesPerPrompt = None,
-    precision: given.Precision = None,
+    effort: given.PairedAmount,
     judge: given.JudgeName = None,
     interventions: given.Arms = [],  # noqa: B006
     dry_run: given.DryRun = False,
     image: given.Images,
-    seed: given.Seed = 0,
     options: given.Loading,
     engine: given.Engine = "local",
     out: given.Out = None,
@@ -171,7 +159,7 @@ def compare(
     config = AuditConfig(
         source=model,
         question=question,
-        effort=Effort(images_per_prompt=images_per_prompt, precision=precision, seed=seed),
+        effort=effort,
         image=image,
         model=options,
         judge=judge,

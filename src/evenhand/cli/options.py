@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..errors import InputError
-from ..verbs.config import EndpointOptions, ImageOptions, ModelOptions, Question
+from ..verbs.config import Effort, EndpointOptions, ImageOptions, ModelOptions, Question
 from .groups import Group
 
 _IMAGES, _MODEL, _ENDPOINT, _OUTPUT = "Images", "Model", "Endpoint", "Output"
@@ -165,6 +165,23 @@ def question(  # noqa: PLR0913  (every parameter is an option)
     )
 
 
+def effort(
+    images_per_prompt: ImagesPerPrompt = None,
+    precision: Precision = None,
+    until_decided: UntilDecided = False,
+    any_time: AnyTime = False,
+    seed: Seed = 0,
+) -> Effort:
+    """How many images, and from which seed. Raises: InputError for what cannot be used."""
+    return Effort(
+        images_per_prompt=images_per_prompt,
+        precision=precision,
+        until_decided=until_decided,
+        any_time=any_time,
+        seed=seed,
+    )
+
+
 def image_options(
     steps: Steps = None,
     guidance: Guidance = None,
@@ -214,6 +231,8 @@ def endpoint_options(
 
 
 Asked = Annotated[Question, Group(question)]
+Amount = Annotated[Effort, Group(effort)]
+PairedAmount = Annotated[Effort, Group(effort, without=("until_decided", "any_time"))]
 Images = Annotated[ImageOptions, Group(image_options)]
 Served = Annotated[ImageOptions, Group(image_options, without=("negative_prompt",))]
 Loading = Annotated[ModelOptions, Group(model_options)]

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from ..verbs.config import AuditConfig, Effort
+from ..verbs.config import AuditConfig
 from . import options as given
 from .commands import app, echo_json
 from .groups import grouped
@@ -21,10 +21,7 @@ def plan(
     source: given.Source,
     *,
     question: given.Asked,
-    images_per_prompt: given.ImagesPerPrompt = None,
-    precision: given.Precision = None,
-    until_decided: given.UntilDecided = False,
-    any_time: given.AnyTime = False,
+    effort: given.Amount,
     judge: given.Judges = [],  # noqa: B006
     interventions: given.With = [],  # noqa: B006
     lock: Annotated[
@@ -32,7 +29,6 @@ def plan(
     ] = None,
     timing: Annotated[bool, typer.Option(help="Make two batches, to know the minutes.")] = True,
     image: given.Images,
-    seed: given.Seed = 0,
     options: given.Loading,
     endpoint: given.Endpoint,
     json: given.Json = False,
@@ -42,13 +38,7 @@ def plan(
     config = AuditConfig(
         source=source,
         question=question,
-        effort=Effort(
-            images_per_prompt=images_per_prompt,
-            precision=precision,
-            until_decided=until_decided,
-            any_time=any_time,
-            seed=seed,
-        ),
+        effort=effort,
         image=image,
         model=options,
         endpoint=endpoint,

@@ -17,7 +17,6 @@ from evenhand.methods.fitting import FitPlan, Fitted
 from evenhand.methods.method import Method, Parameter, Setting
 from evenhand.methods.population_audits import wanted_baselines
 from evenhand.methods.population_fit import fit_population_preference
-from evenhand.methods.population_looks import Limits
 from evenhand.methods.population_sides import NAME, target_of
 from evenhand.methods.population_work import work_of
 from evenhand.methods.prompt_mix import words_of
@@ -32,7 +31,6 @@ def _plans(setting: Setting, values: Mapping[str, Any]) -> list[FitPlan]:
     concept = setting.concept(values["concept"])
     target = target_of(concept, setting.target(concept))
     wanted_baselines(values["against"], values["loss"], concept)  # refused before a model is loaded
-    Limits.of(values)
     if concept.kind == "attribute" and values["words"] is not None:
         words_of(concept, concept.class_names[0], values["words"])
     decisive = {one.name: values[one.name] for one in METHOD.parameters if one.fits}

@@ -30,7 +30,6 @@ from evenhand.training.rate import settling_part
 from evenhand.training.trainer import PopulationPreferenceTrainer, TrainingError
 
 _SAVE_EVERY = 100
-_MICRO_BATCH = 64
 _AVERAGED = 4
 """The adapter is the mean of those over the last of so many parts of settling, in which its rate falls."""
 
@@ -298,4 +297,5 @@ class Course:
 
 def _micro_batch(loss: str, images: int) -> int:
     """A step of most losses is one batch, however large; the loss over populations is exact in parts."""
-    return _MICRO_BATCH if loss == "population" else max(_MICRO_BATCH, images)
+    usual = PopulationPreferenceConfig.micro_batch
+    return usual if loss == "population" else max(usual, images)

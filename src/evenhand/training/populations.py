@@ -70,12 +70,12 @@ class Plan:
             raise InputError(f"there are no words for the class {missing[0]!r}; give some for every class")
 
     @property
-    def composition(self) -> str:
-        """How classes of winners come about: "dealt" from quotas of a row, "iid" where it has one population.
+    def composition(self) -> Literal["stratified", "iid"]:
+        """How classes of winners come about: by quotas of a row, which are dealt, or "iid" where it has one population.
 
-        A population that holds the target exactly leads past it, as all of them would there (see `losses`).
+        A population that holds the target exactly leads past it, as that one would (see `losses`).
         """
-        return "dealt" if self.populations > 1 else "iid"
+        return "stratified" if self.populations > 1 else "iid"
 
     @property
     def images(self) -> int:
@@ -181,8 +181,7 @@ def slots(plan: Plan) -> list[Slot]:
 def _asked(plan: Plan, row: PromptRow, caption: str, index: int) -> tuple[str, str]:
     """The class of a winner, and the prompt that asks for it."""
     place = _dealt(plan, row.name)[index]
-    mode: Literal["stratified", "iid"] = "stratified" if plan.composition == "dealt" else "iid"
-    shown = allocate(plan.target, plan.seed, row.name, place, mode)
+    shown = allocate(plan.target, plan.seed, row.name, place, plan.composition)
     return shown, naming(caption, plan.words[shown])
 
 
