@@ -1,11 +1,13 @@
 """How strongly the noise decides along ascents whose gradients are averaged in two ways.
 
     python benchmarks/noise_ascents.py [--concept gender] [--projection 10000] [--rows lawyer mechanic] [--images 120]
+        [--noises 16] [--rounds 16] [--places 3.5 5 7 9]
 
 Ascents of every prompt row are made with gradients that count alike and with gradients as they are, and neutral images
 of other seeds, in six steps, are read by the fit judge: the probit of their class over their coordinate along each
 direction says how much it decides. Printed: R over all rows with its 95 % interval, the rows' slopes, and how far each
-ascent went, with the share of its last images that show the class.
+ascent went, with the share of its last images that show the class; with `--places`, also the share of images in all
+steps that show it when their noises are moved so many standard deviations, the same 48 noises of each row everywhere.
 """
 
 from __future__ import annotations
@@ -15,11 +17,15 @@ import dataclasses
 import sys
 from unittest import mock
 
+import torch
+
 from evenhand import Host, load_concept, load_pipeline
 from evenhand.concepts.wordings import caption_of
+from evenhand.host.runs import Onlooker
 from evenhand.methods import noise_ascents
 from evenhand.methods.embedding_projection import beside, fit_projection
 from evenhand.methods.noise_estimators import Keep
+from evenhand.methods.noise_gradient import Rounds
 from evenhand.methods.noise_looks import Looking
 from evenhand.methods.vector_trials import Trials
 from evenhand.skewville import MODEL_DIRECTORY
@@ -27,6 +33,7 @@ from evenhand.verbs.fits import Fits
 from evenhand.watch import Silent
 
 STEPS, LOOK = 6, 9
+MOVED, MOVED_LOOK = 48, 77
 WAYS = {"alike": False, "lengths": True}
 
 
@@ -37,7 +44,13 @@ def main() -> None:
     parser.add_argument("--projection", type=float, default=0.0, help="weight of an embedding projection")
     parser.add_argument("--rows", nargs="*", help="prompt rows; all, unless told")
     parser.add_argument("--images", type=int, default=120, help="neutral ones of each row")
+    parser.add_argument("--noises", type=int, default=Rounds().batch, help="of each round of an ascent")
+    parser.add_argument("--rounds", type=int, default=Rounds().count, help="of an ascent, at most")
+    parser.add_argument(
+        "--places", type=float, nargs="*", default=(), help="how far to move noises, for the shares there"
+    )
     options = parser.parse_args()
+    rounds = Rounds(count=options.rounds, batch=options.noises)
     with Host.wrap(load_pipeline(MODEL_DIRECTORY), name="skewville") as host:
         trials = trials_of(host, options.concept, options.projection, options.rows)
         looking = Looking(trials=trials, concepts=(trials.concept,))
@@ -45,7 +58,7 @@ def main() -> None:
         few = looking.neutral(8)[options.concept]
         for name, lengths in WAYS.items():
             with mock.patch.object(noise_ascents, "_nearer", lambda one, other, keep=lengths: keep):
-                found = noise_ascents.row_ascents(trials, few, trials.concept.class_names, Keep())
+                found = noise_ascents.row_ascents(trials, few, trials.concept.class_names, Keep(), rounds)
             handle = neutral.along(found.axes, trials.concept).handle(len(trials.concept.classes))
             low, high = handle.interval()
             sys.stdout.write(f"{name}: R {handle.strength:.3f} ({low:.3f} to {high:.3f})\n")
@@ -54,7 +67,35 @@ def main() -> None:
                     f"  {row}: slope {handle.slope_of(row):.2f}, {told['length']:.2f} standard deviations, "
                 )
                 sys.stdout.write(f"{told['shown']:.2f} show the class\n")
+                up = told["length"] > 0
+                wanted = trials.concept.class_names[-1 if up else 0]
+                for place in options.places:
+                    share = moved(looking, row, (place if up else -place) * found.axes.of(row), wanted)
+                    sys.stdout.write(f"    moved by {place:g}: {share:.2f}\n")
             sys.stdout.flush()
+
+
+class Shift:
+    """Moves every noise alike."""
+
+    def __init__(self, by: torch.Tensor) -> None:
+        self._by = by
+
+    def draw(self, noise: torch.Tensor) -> torch.Tensor:
+        """The noise, moved."""
+        return noise + self._by.to(noise)
+
+    def evidence(self) -> tuple[()]:
+        """Nothing to tell."""
+        return ()
+
+
+def moved(looking: Looking, row: str, by: torch.Tensor, wanted: str) -> float:
+    """Share of a row's images in all steps that show a class once their noises are moved."""
+    requests = [one for one in looking.requests(MOVED, MOVED_LOOK) if one.row == row]
+    samples = looking.trials.fitting.make([Onlooker("initial noise", Shift(by))], requests)
+    labels = looking.trials.fitting.read(samples, looking.concepts)
+    return sum(one[0] == wanted for one in labels) / len(requests)
 
 
 def trials_of(host: Host, name: str, weight: float, rows: list[str] | None) -> Trials:

@@ -114,10 +114,10 @@ def test_a_judge_without_gradients_is_said() -> None:
 @pytest.mark.parametrize(
     ("alike", "lengths", "kept"),
     [
-        ((3.0, 0.8), (2.0, 0.8), "lengths"),  # both arrive, one at two thirds of the other's way
-        ((3.0, 0.8), (2.6, 0.9), "alike"),  # both arrive, about as far
-        ((3.0, 0.8), (2.0, 0.6), "alike"),  # only one arrives
-        ((3.0, 0.1), (5.0, 0.8), "lengths"),
+        ((3.0, 0.9), (2.0, 0.9), "lengths"),  # both arrive, one at two thirds of the other's way
+        ((3.0, 0.9), (2.6, 1.0), "alike"),  # both arrive, about as far
+        ((3.0, 0.9), (2.0, 0.8), "alike"),  # only one arrives
+        ((3.0, 0.1), (5.0, 0.9), "lengths"),
         ((3.0, 0.4), (2.0, 0.2), "alike"),  # none arrives
         ((3.0, 0.2), (5.0, 0.4), "lengths"),
     ],

@@ -29,7 +29,7 @@ import torch
 from evenhand.host.differentiable import Embed, Objective, slopes
 from evenhand.host.host import Host
 
-ENOUGH = 0.75
+ENOUGH = 0.875
 """Share of a round's images, on the mean with the round before, that show the class: the ascent is over then."""
 _MEMORY = 0.8
 """Of the running mean of the gradients."""
@@ -48,8 +48,8 @@ class Rounds:
         steps: of the schedule that is differentiated.
     """
 
-    count: int = 14
-    batch: int = 8
+    count: int = 16
+    batch: int = 16
     stride: float = 0.5
     steps: int = 6
 
