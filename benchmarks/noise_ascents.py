@@ -14,19 +14,20 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 import sys
+from collections import Counter
 from unittest import mock
-
-import torch
 
 from evenhand import Host, load_concept, load_pipeline
 from evenhand.concepts.wordings import caption_of
-from evenhand.host.runs import Onlooker
+from evenhand.interventions.noise_draw import NoiseDraw
+from evenhand.interventions.noise_laws import shifted
 from evenhand.methods import noise_ascents
 from evenhand.methods.embedding_projection import beside, fit_projection
 from evenhand.methods.noise_estimators import Keep
 from evenhand.methods.noise_gradient import Rounds
-from evenhand.methods.noise_looks import Looking
+from evenhand.methods.noise_looks import Looking, RowAxes
 from evenhand.methods.vector_trials import Trials
 from evenhand.skewville import MODEL_DIRECTORY
 from evenhand.verbs.fits import Fits
@@ -67,35 +68,31 @@ def main() -> None:
                     f"  {row}: slope {handle.slope_of(row):.2f}, {told['length']:.2f} standard deviations, "
                 )
                 sys.stdout.write(f"{told['shown']:.2f} show the class\n")
-                up = told["length"] > 0
-                wanted = trials.concept.class_names[-1 if up else 0]
-                for place in options.places:
-                    share = moved(looking, row, (place if up else -place) * found.axes.of(row), wanted)
-                    sys.stdout.write(f"    moved by {place:g}: {share:.2f}\n")
+            for place in options.places:
+                by = {row: math.copysign(place, told["length"]) for row, told in found.effect["ascents"].items()}
+                shares = ", ".join(f"{row} {one:.2f}" for row, one in moved(looking, found.axes, by).items())
+                sys.stdout.write(f"  moved by {place:g}: {shares}\n")
             sys.stdout.flush()
 
 
-class Shift:
-    """Moves every noise alike."""
-
-    def __init__(self, by: torch.Tensor) -> None:
-        self._by = by
-
-    def draw(self, noise: torch.Tensor) -> torch.Tensor:
-        """The noise, moved."""
-        return noise + self._by.to(noise)
-
-    def evidence(self) -> tuple[()]:
-        """Nothing to tell."""
-        return ()
-
-
-def moved(looking: Looking, row: str, by: torch.Tensor, wanted: str) -> float:
-    """Share of a row's images in all steps that show a class once their noises are moved."""
-    requests = [one for one in looking.requests(MOVED, MOVED_LOOK) if one.row == row]
-    samples = looking.trials.fitting.make([Onlooker("initial noise", Shift(by))], requests)
-    labels = looking.trials.fitting.read(samples, looking.concepts)
-    return sum(one[0] == wanted for one in labels) / len(requests)
+def moved(looking: Looking, axes: RowAxes, by: dict[str, float]) -> dict[str, float]:
+    """Share of each row's images in all steps that show the class towards which their noises are moved."""
+    (concept,) = looking.concepts
+    draw = NoiseDraw(
+        name="moved",
+        axes={concept.name: axes.common},
+        own={row: {concept.name: axis} for row, axis in axes.own.items()},
+        laws=lambda call: [{concept.name: shifted(by[request.row])} for request in call.requests or ()],
+        rows=lambda call: [request.row for request in call.requests or ()],
+    )
+    requests = looking.requests(MOVED, MOVED_LOOK)
+    labels = looking.trials.fitting.read(looking.trials.fitting.make([draw], requests), looking.concepts)
+    shown = Counter(
+        request.row
+        for request, (label,) in zip(requests, labels, strict=True)
+        if label == axes.order[-1 if by[request.row] > 0 else 0]
+    )
+    return {row: shown[row] / MOVED for row in by}
 
 
 def trials_of(host: Host, name: str, weight: float, rows: list[str] | None) -> Trials:
