@@ -53,10 +53,12 @@ fit-skewville: $(STAMP)
 	@rm -rf src/evenhand/skewville/checkpoints/fits
 	@for spec in concept-vector:concept=gender concept-vector:concept=skin concept-vector:concept=age \
 		concept-vector:concept=unsafe noise-direction:concept=gender \
-		noise-direction:concept=gender,projection=1000 noise-direction:concept=gender,projection=1000,draw=clear \
+		noise-direction:concept=gender,draw=tilted \
+		noise-direction:concept=gender,projection=1000 noise-direction:concept=gender,projection=1000,draw=tilted \
 		noise-direction:concept=skin,projection=1000 \
-		"noise-direction:concept=gender*skin,projection=500,draw=clear,sure=0.9" \
-		noise-direction:concept=wealth noise-direction:concept=wealth,images=800 noise-selection:concept=gender \
+		"noise-direction:concept=gender*skin,projection=500,sure=0.9" \
+		noise-direction:concept=wealth,draw=tilted noise-direction:concept=wealth,images=800,draw=tilted \
+		noise-selection:concept=gender \
 		stereotype-corrector:concept=gender stereotype-corrector:concept=skin \
 		stereotype-corrector:concept=origin,attribute=scarf population-preference:concept=gender \
 		population-preference:concept=skin; do \

@@ -18,6 +18,7 @@ from evenhand.concepts.library import concept_from_phrases
 from evenhand.concepts.prompts import PromptRow
 from evenhand.errors import DeclinedError, EvenhandWarning, InputError
 from evenhand.host.host import Host
+from evenhand.host.sampler import sample
 from evenhand.interventions.storage import load_intervention, save_intervention
 from evenhand.methods.fitting import Fitted, Preview
 from evenhand.methods.method import Setting
@@ -28,6 +29,7 @@ from evenhand.methods.noise_store import handle_of
 from evenhand.methods.probit import Handle
 from evenhand.methods.spec import parse_spec
 from evenhand.methods.table import METHODS, assigned, interventions, recalled
+from evenhand.records import Request
 from evenhand.testing.toy import toy_host
 from evenhand.testing.toy_fitting import toy_fitting
 
@@ -40,6 +42,13 @@ def host() -> Iterator[Host]:
 
 @pytest.fixture(scope="module")
 def gender() -> Fitted:
+    """Calibrated for every law but the clear one."""
+    with toy_host(WORLD) as one:
+        return fitted(one, "noise-direction:draw=tilted")
+
+
+@pytest.fixture(scope="module")
+def clearly() -> Fitted:
     with toy_host(WORLD) as one:
         return fitted(one)
 
@@ -63,7 +72,7 @@ def test_the_card_says_how_strong_the_handle_is(gender: Fitted) -> None:
 
 def test_a_fit_spends_what_it_says_and_a_quarter_of_its_images_are_whole(gender: Fitted) -> None:
     method = METHODS["noise-direction"]
-    (plan,) = method.plans(Setting(), method.read({}))
+    (plan,) = method.plans(Setting(), method.read({"draw": "tilted"}))
     preview = Preview(
         setting=Setting(), rows=lambda concept: tuple(PromptRow(name=row, templates=(row,)) for row in ROWS)
     )
@@ -273,30 +282,50 @@ def test_a_saved_direction_of_two_phrases_is_recalled_by_them(gender: Fitted) ->
     assert recall([gender]) == {"concept": "gender"}
 
 
-def test_the_clear_law_has_a_fit_of_its_own(host: Host, gender: Fitted) -> None:
+def test_the_clear_law_has_a_fit_of_its_own() -> None:
     method = METHODS["noise-direction"]
-    (clearly,), (shift,), (default,) = (
-        method.plans(Setting(), method.read(given)) for given in ({"draw": "clear"}, {"draw": "shift"}, {})
+    (clearly,), (shift,), (least,) = (
+        method.plans(Setting(), method.read({"draw": one})) for one in ("clear", "shift", "tilted")
     )
-    assert clearly.values == {**default.values, "draw": "clear"}
-    assert shift.values == default.values  # every other law is used with the fit of the default one
-    (tones,), (least,) = (
+    assert clearly.values == {**least.values, "draw": "clear"}
+    assert shift.values == least.values  # every other law is used with the fit of the least one
+    assert list(method.plans(Setting(), method.read({}))) == [clearly]  # for two classes it is the law that is meant
+    (tones,), (unsaid,) = (
         method.plans(Setting(), method.read({"concept": "skin", **given})) for given in ({"draw": "clear"}, {})
     )
-    assert tones == least  # of three classes the one between is hardly ever clear
-    one = fitted(host, "noise-direction:draw=clear")
-    assert one.card.estimator["draw"] == "clear"
-    assert method.recall is not None
-    assert method.recall([one]) == {"concept": "gender", "draw": "clear"}
-    card = dataclasses.replace(gender.card, concept=Setting().concept("skin").to_dict())
-    assert method.recall([one, Fitted(gender.tensors, card)]) == {"concept": "gender*skin", "draw": "clear"}
+    assert tones == unsaid  # of three classes the one between is hardly ever clear
+    assert "draw" not in tones.values
+
+
+def test_a_direction_is_drawn_by_the_law_that_it_was_calibrated_for(
+    host: Host, gender: Fitted, clearly: Fitted
+) -> None:
+    assert clearly.card.estimator["draw"] == "clear"
+    assert "draw" not in gender.card.estimator
+
+    def nats(fit: Fitted, spec: str) -> list[float]:
+        attached = interventions(parse_spec(spec), Setting(fitted=(fit,)))
+        request = [Request(row=ROWS[0], prompt=ROWS[0], index=k, seed=k) for k in range(4)]
+        with host.attached(*attached):
+            return [one.evidence["noise-direction"]["nats"] for one in sample(host, request, SETTINGS, batch_size=4)]
+
+    assert nats(gender, "noise-direction") == nats(gender, "noise-direction:draw=tilted")
+    assert nats(clearly, "noise-direction") == nats(clearly, "noise-direction:draw=clear")
     for women in (0.5, 0.3):
-        assert share(shown(host, one, "noise-direction:draw=clear", women=women)) == pytest.approx(women, abs=0.08)
-    assert share(shown(host, one, "noise-direction:draw=clear,class=male", images=100)) <= 0.06
+        assert share(shown(host, clearly, "noise-direction", women=women)) == pytest.approx(women, abs=0.08)
+    assert share(shown(host, clearly, "noise-direction:class=male", images=100)) <= 0.06
     with pytest.raises(InputError, match=r"direction of gender was calibrated for draw=clear alone; leave draw= out"):
-        shown(host, one, "noise-direction:draw=mixture")
+        shown(host, clearly, "noise-direction:draw=mixture")
     with pytest.raises(InputError, match=r"draw=clear needs a fit of its own, and this direction of gender has"):
         shown(host, gender, "noise-direction:draw=clear")
+
+
+def test_a_saved_direction_is_recalled_with_its_law(gender: Fitted, clearly: Fitted) -> None:
+    recall = METHODS["noise-direction"].recall
+    assert recall is not None
+    assert recall([clearly]) == {"concept": "gender", "draw": "clear"}
+    card = dataclasses.replace(gender.card, concept=Setting().concept("skin").to_dict())
+    assert recall([clearly, Fitted(gender.tensors, card)]) == {"concept": "gender*skin", "draw": "clear"}
 
 
 def test_how_sure_the_clear_law_is_belongs_to_its_fit(host: Host, gender: Fitted) -> None:

@@ -30,7 +30,7 @@ from evenhand.testing.toy import ToyWorld, toy_host
 from evenhand.testing.toy_fitting import toy_fitting, toy_label, toy_logits
 
 METHOD = METHODS["noise-direction"]
-JOINT = "noise-direction:concept=gender*age,images=800"
+JOINT = "noise-direction:concept=gender*age,images=800,draw=tilted"
 ROWS = ("a photo of a nurse", "a photo of a mechanic")
 CLASSES = ("female*young", "female*old", "male*young", "male*old")
 # half of the nurses are young, but hardly a man among them: with as many men as women a quarter would be
@@ -104,7 +104,7 @@ def both() -> Fitted:
 
 def test_calibrated_at_once_both_have_their_shares(both: Fitted) -> None:
     with toy_host(WORLD) as host:
-        alone = [fitted(host, f"noise-direction:concept={name},images=200") for name in ("gender", "age")]
+        alone = [fitted(host, f"noise-direction:concept={name},images=200,draw=tilted") for name in ("gender", "age")]
         for row in ROWS:
             assert shares(host, JOINT, [both], row) == pytest.approx((0.5, 0.5), abs=0.08)
         # fitted alone, age has nothing to do, and loses its shares where gender acts

@@ -28,12 +28,13 @@ CORRECTORS = ({"concept": "gender"}, {"concept": "skin"}, {"concept": "origin", 
 ADAPTERS = ({"concept": "gender"}, {"concept": "skin"})
 NOISE = (
     ("noise-direction", {"concept": "gender"}),
+    ("noise-direction", {"concept": "gender", "draw": "tilted"}),
     ("noise-direction", {"concept": "gender", "projection": "1000"}),
-    ("noise-direction", {"concept": "gender", "projection": "1000", "draw": "clear"}),
+    ("noise-direction", {"concept": "gender", "projection": "1000", "draw": "tilted"}),
     ("noise-direction", {"concept": "skin", "projection": "1000"}),
-    ("noise-direction", {"concept": "gender*skin", "projection": "500", "draw": "clear", "sure": "0.9"}),
-    ("noise-direction", {"concept": "wealth"}),
-    ("noise-direction", {"concept": "wealth", "images": "800"}),
+    ("noise-direction", {"concept": "gender*skin", "projection": "500", "sure": "0.9"}),
+    ("noise-direction", {"concept": "wealth", "draw": "tilted"}),
+    ("noise-direction", {"concept": "wealth", "images": "800", "draw": "tilted"}),
     ("noise-selection", {"concept": "gender"}),
 )
 

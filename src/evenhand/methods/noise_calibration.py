@@ -17,6 +17,8 @@ from evenhand.methods.probit import Handle
 NAME = "noise-direction"
 CLEAR = "clear"
 """The `draw` that is calibrated on its own, since it leads far from where the others do; in plans and cards."""
+LEAST = "tilted"
+"""The `draw` of least cost; it and the others are used with one calibration."""
 LOOK = 8
 """Images per prompt of neutral noise, and at each weight."""
 WEIGHTS = (-2.0, 2.0)

@@ -9,12 +9,12 @@ import numpy as np
 
 from evenhand.concepts.concept import Concept
 from evenhand.interventions.noise_laws import Law, between, mixture, reaching, reflected, shifted
-from evenhand.methods.noise_calibration import CLEAR, law_of_shares
+from evenhand.methods.noise_calibration import CLEAR, LEAST, law_of_shares
 from evenhand.methods.probit import Handle
 
 SUCCESS = 0.97
 """How often an assigned class is to be shown, in mode label."""
-DRAWS = ("tilted", CLEAR, "shift", "mixture", "truncated", "antithetic", "additive")
+DRAWS = (LEAST, CLEAR, "shift", "mixture", "truncated", "antithetic", "additive")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

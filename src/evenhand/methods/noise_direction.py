@@ -28,7 +28,7 @@ from evenhand.methods.class_texts import concept_of
 from evenhand.methods.embedding_projection import MOMENTS, text_map
 from evenhand.methods.fitting import FitPlan, Fitted
 from evenhand.methods.method import ALLOCATION, Method, Parameter, Setting
-from evenhand.methods.noise_calibration import CLEAR, NAME, SURE, made_clear, sure_of
+from evenhand.methods.noise_calibration import CLEAR, LEAST, NAME, SURE, made_clear, sure_of
 from evenhand.methods.noise_coordinate import DRAWS, Coordinate
 from evenhand.methods.noise_fit import channels_of, fit_noise_direction, parted, work_of_direction
 from evenhand.methods.noise_looks import AXIS, own_axes
@@ -58,7 +58,7 @@ def _plans(setting: Setting, values: Mapping[str, Any]) -> list[FitPlan]:
     channels_of(values["channels"])
     plans = plans_of(NAME, METHOD.parameters, setting, values, protected_of(values), together=True)
     _check_draw(parted(concept_of(values, setting.concept), setting), values)
-    if values["draw"] != CLEAR:
+    if values["draw"] not in (None, CLEAR):
         return plans
     return [_clearly(plan, values["sure"]) if _has_two_classes(plan, setting) else plan for plan in plans]
 
@@ -92,6 +92,7 @@ def _clearly(plan: FitPlan, sure: float) -> FitPlan:
 def _build(setting: Setting, values: Mapping[str, Any]) -> tuple[Attachable, ...]:
     setting = dataclasses.replace(setting, fitted=tuple(one for some in setting.fitted for one in factors_of(some)))
     concept = concept_of(values, setting.concept)
+    values = {**values, "draw": values["draw"] or _calibrated_draw(setting.fitted)}
     _check_calibrated(setting.fitted, concept, values)
     axes = {one.card.concept["name"]: one.tensors[AXIS] for one in setting.fitted}
     own: dict[str, dict[str, torch.Tensor]] = {}
@@ -111,6 +112,11 @@ def _build(setting: Setting, values: Mapping[str, Any]) -> tuple[Attachable, ...
         strength=values["strength"],
     )
     return (*_projections(setting.fitted, concept, values), draw)
+
+
+def _calibrated_draw(fitted: Sequence[Fitted]) -> str:
+    """The law that is drawn by where none is named."""
+    return CLEAR if any(sure_of(one.card.estimator) is not None for one in fitted) else LEAST
 
 
 def _check_calibrated(fitted: Sequence[Fitted], concept: Concept, values: Mapping[str, Any]) -> None:
@@ -252,7 +258,7 @@ def _say_missed(name: str, missed: Sequence[str], rows: Sequence[str]) -> None:
 
 
 def _recall(saved: Sequence[Fitted]) -> dict[str, str]:
-    """Concepts, and the law that they were calibrated under, where it is not the default one."""
+    """Concepts, and the law that they were calibrated under, where it is the clear one."""
     saved = [one for some in saved for one in factors_of(some)]
     clear = {sure for one in saved if (sure := sure_of(one.card.estimator)) is not None}  # three classes never are
     law = {"draw": CLEAR} if clear else {}
@@ -281,7 +287,12 @@ METHOD = Method(
         ),
         CLASS,
         ALLOCATION,
-        Parameter(name="draw", help="form of the law", kind="choice", default="tilted", choices=DRAWS),
+        Parameter(
+            name="draw",
+            help=f"form of the law; else as it was calibrated: {CLEAR} for two classes, {LEAST} for more",
+            kind="choice",
+            choices=DRAWS,
+        ),
         Parameter(
             name="sure",
             help=f"of draw={CLEAR}: how often an image shows the class that it is drawn for",
